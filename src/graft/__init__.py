@@ -1,0 +1,67 @@
+"""graft: automatic transfer learning.
+
+Importing graft imports no torch, reads no file and changes nothing; names are resolved when they are used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from graft.auto import AutoTransferClassifier, AutoTransferRegressor
+    from graft.core.types import Dataset, Features, ModelSpec, Ranking, Run, Task
+    from graft.data.load import load as load_data
+    from graft.features import extract
+    from graft.ranking.rank import rank
+    from graft.sources.base import list_models, open_model
+    from graft.transfer.base import load_transfer
+
+_WHERE = {
+    "AutoTransferClassifier": "graft.auto",
+    "AutoTransferRegressor": "graft.auto",
+    "Dataset": "graft.core.types",
+    "Features": "graft.core.types",
+    "ModelSpec": "graft.core.types",
+    "Ranking": "graft.core.types",
+    "Run": "graft.core.types",
+    "Task": "graft.core.types",
+    "extract": "graft.features",
+    "list_models": "graft.sources.base",
+    "load_data": "graft.data.load",
+    "load_transfer": "graft.transfer.base",
+    "open_model": "graft.sources.base",
+    "rank": "graft.ranking.rank",
+}
+
+__all__ = [
+    "AutoTransferClassifier",
+    "AutoTransferRegressor",
+    "Dataset",
+    "Features",
+    "ModelSpec",
+    "Ranking",
+    "Run",
+    "Task",
+    "extract",
+    "list_models",
+    "load_data",
+    "load_transfer",
+    "open_model",
+    "rank",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it lives (PEP 562)."""
+    if name in _WHERE:
+        found = getattr(importlib.import_module(_WHERE[name]), "load" if name == "load_data" else name)
+        globals()[name] = found
+        return found
+    raise AttributeError(f"module 'graft' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,98 @@
+"""Optimizers, layer groups with their own rates, and the schedule."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from graft.core.errors import UsageError
+
+OPTIMIZERS = {
+    "adamw": lambda groups: torch.optim.AdamW(groups, fused=_fused(groups)),
+    "adam": lambda groups: torch.optim.Adam(groups, fused=_fused(groups)),
+    "sgd": lambda groups: torch.optim.SGD(groups, momentum=0.9, nesterov=True, fused=_fused(groups)),
+}
+
+
+def _fused(groups: Sequence[dict[str, Any]]) -> bool:
+    kinds = {p.device.type for group in groups for p in group["params"]}
+    return bool(kinds) and kinds <= {"cpu", "cuda"}
+
+
+def make_optimizer(name: str, groups: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Build ``"adamw"``, ``"adam"`` or ``"sgd"`` over parameter groups; each group's ``lr`` is its peak rate."""
+    if name not in OPTIMIZERS:
+        raise UsageError(f"no optimizer {name!r}", hint=f"known: {', '.join(sorted(OPTIMIZERS))}")
+    optimizer = OPTIMIZERS[name]([dict(group) for group in groups if group["params"]])
+    for group in optimizer.param_groups:
+        group["peak_lr"] = group["lr"]
+    return optimizer
+
+
+def discriminative_groups(
+    layer_groups: Sequence[Iterable[nn.Parameter]],
+    head: nn.Module,
+    *,
+    lr: float,
+    head_lr: float,
+    layer_decay: float = 1.0,
+    weight_decay: float = 0.0,
+) -> list[dict[str, Any]]:
+    """Parameter groups whose rate falls from top to bottom.
+
+    Block b of B (0 at the bottom) learns with ``lr · layer_decay^(B-1-b)``, the head with ``head_lr``.  Vectors (biases,
+    normalisation) are not decayed.  Howard & Ruder 2018; Clark et al. 2020.
+
+    Args:
+        layer_groups: Parameters bottom to top; frozen ones are left out.
+        head: The new head.
+        lr: Rate of the top block.
+        head_lr: Rate of the head.
+        layer_decay: Factor per block downwards, 1 for one rate.
+        weight_decay: Decoupled weight decay of matrices.
+    """
+    top = len(layer_groups) - 1
+    rated = [(lr * layer_decay ** (top - depth), group) for depth, group in enumerate(layer_groups)]
+    rated.append((head_lr, head.parameters()))
+    groups = []
+    for rate, parameters in rated:
+        trainable = [p for p in parameters if p.requires_grad]
+        matrices, vectors = [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
+        groups += [
+            {"params": matrices, "lr": rate, "weight_decay": weight_decay},
+            {"params": vectors, "lr": rate, "weight_decay": 0.0},
+        ]
+    # groups of the same rate become one: the fused step then makes one pass instead of many small ones
+    merged: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for group in groups:
+        if group["params"]:
+            merged.setdefault((group["lr"], group["weight_decay"]), []).extend(group["params"])
+    return [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in merged.items()]
+
+
+def warmup_linear(progress: float, warmup: float) -> float:
+    """Factor on the peak rate: rises linearly over the share ``warmup`` of training, then falls linearly to 0.
+
+    Example:
+        >>> [round(warmup_linear(p, 0.1), 2) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
+        [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    if progress < warmup:
+        return progress / warmup
+    return max(0.0, (1.0 - progress) / (1.0 - warmup)) if warmup < 1 else 1.0
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's rate to ``factor`` times its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * factor
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
+    """Scale all gradients of the optimizer so that their joint norm is at most ``limit``."""
+    parameters = itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    torch.nn.utils.clip_grad_norm_(list(parameters), limit, foreach=True)

@@ -1,0 +1,200 @@
+"""Backbone: the one face of every pretrained model; ``open_model`` and ``list_models`` find them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graft.core.errors import SourceError, UsageError
+from graft.core.registry import SOURCES
+from graft.core.types import ModelSpec
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Whether a model can read the data at all.
+
+    Attributes:
+        share: Share of the sampled rows that the model's vocabulary (or input format) covers, 0 to 1.
+        reason: One sentence, empty when everything is covered.
+    """
+
+    share: float = 1.0
+    reason: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the model may be chosen by default: at least nine rows of ten are covered."""
+        return self.share >= 0.9
+
+
+class Backbone(nn.Module):
+    """A pretrained network without (or beside) its head.
+
+    Raw examples become encoded examples (``preprocess``, no padding), encoded examples become a batch (``collate``),
+    a batch becomes the hidden states of every layer (``forward_features``), each of which is pooled to (B, D).
+    ``blocks`` orders the trainable parts bottom to top: freezing, layer-wise rates and explanations share it.
+
+    Attributes:
+        spec: What is known of the model.
+    """
+
+    spec: ModelSpec
+
+    @abstractmethod
+    def preprocess(self, examples: Any) -> list[Any]:
+        """Encode raw examples (as ``Dataset.take`` gives them), one entry per example."""
+
+    @abstractmethod
+    def length(self, encoded: Any) -> int:
+        """Cost of one encoded example in tokens (text) or 1."""
+
+    @abstractmethod
+    def collate(self, encoded: list[Any]) -> Batch:
+        """Pad and stack encoded examples."""
+
+    @abstractmethod
+    def forward_features(self, batch: Batch) -> list[Tensor]:
+        """Hidden states of every layer, bottom to top: (B, T, D) or (B, C, H, W) each; the last is what heads use."""
+
+    @abstractmethod
+    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Pool one hidden state to (B, D)."""
+
+    @abstractmethod
+    def stem(self) -> list[nn.Module]:
+        """What comes before the blocks: embeddings or the first convolution."""
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """Trainable parts, bottom to top."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors), configuration and preprocessing; ``open_model('file:FOLDER')`` reads them."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Pooled last layer (B, D)."""
+        return self.pool(self.forward_features(batch)[-1], batch)
+
+    def classify(self, batch: Batch) -> Tensor | None:
+        """Logits (B, K) of the model's own head over ``spec.classes``, or None."""
+        return None
+
+    def coverage(self, examples: Any) -> Coverage:
+        """Whether the model can read these raw examples."""
+        return Coverage()
+
+    def layer_groups(self) -> list[list[nn.Parameter]]:
+        """Parameters of the stem and of each block, bottom to top; every parameter once."""
+        seen: set[int] = set()
+        groups: list[list[nn.Parameter]] = []
+        for part in [nn.ModuleList(self.stem()), *self.blocks()]:
+            fresh = [p for p in part.parameters() if id(p) not in seen]
+            seen.update(id(p) for p in fresh)
+            groups.append(fresh)
+        return groups
+
+    def freeze_below(self, top: int | None) -> None:
+        """Train only the top ``top`` blocks (None: all blocks; the stem stays frozen), and what follows them."""
+        blocks = self.blocks()
+        keep = len(blocks) if top is None else min(top, len(blocks))
+        frozen = [*self.stem(), *blocks[: len(blocks) - keep]]
+        self.requires_grad_(requires_grad=True)
+        for part in frozen:
+            part.requires_grad_(requires_grad=False)
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Split ``scheme:location``; a path that exists needs no scheme.
+
+    Raises:
+        UsageError: The scheme is unknown and nothing of that name exists.
+    """
+    scheme, colon, location = uri.partition(":")
+    if colon and scheme in SOURCES:
+        return scheme, location
+    path = Path(uri).expanduser()
+    if path.is_dir():
+        for name, source in SOURCES.items():
+            if source.recognises(path):
+                return name, str(path)
+        raise SourceError(
+            f"no model found in {uri}", hint="a model folder holds config.json and *.safetensors; a run holds run.json"
+        )
+    if colon:
+        SOURCES[scheme]  # raises, naming the nearest scheme
+    raise UsageError(
+        f"no model {uri!r}", hint=f"write scheme:name with a scheme of {', '.join(SOURCES)}, or the path of a folder"
+    )
+
+
+def describe_model(uri: str) -> ModelSpec:
+    """What is known of a model without loading its weights."""
+    scheme, location = split_uri(uri)
+    return SOURCES[scheme].describe(location)
+
+
+def open_model(uri: str | ModelSpec) -> Backbone:
+    """Open a pretrained model by URI.
+
+    Args:
+        uri: ``hf:NAME_OR_FOLDER[@revision]``, ``sbert:NAME_OR_FOLDER``, ``file:FOLDER``, or the path of a folder.
+
+    Raises:
+        SourceError: There is no such model, its weights are missing, broken, or would run code.
+
+    Example:
+        >>> backbone = open_model("sbert:all-MiniLM-L6-v2")
+        >>> batch = backbone.collate(backbone.preprocess(["Where is my parcel?"]))
+        >>> tuple(backbone(batch).shape)
+        (1, 384)
+    """
+    scheme, location = split_uri(uri.uri if isinstance(uri, ModelSpec) else uri)
+    with torch.random.fork_rng(devices=[]):  # opening must not move the caller's random state
+        return SOURCES[scheme].open(location).eval()
+
+
+def list_models(*, modality: str | None = None, folders: tuple[str, ...] = ()) -> list[ModelSpec]:
+    """Every model reachable now without a network.
+
+    Looks at installed packages with weights, the folders in ``folders`` and the environment variable
+    ``GRAFT_MODELS``, and the Hugging Face cache.
+
+    Args:
+        modality: Only models for this kind of input.
+        folders: Folders that are models or hold models one level below.
+    """
+    found: dict[str, ModelSpec] = {}
+    for _, source in SOURCES.items():
+        for spec in source.list(folders):
+            found.setdefault(spec.path or spec.uri, spec)
+    specs = [spec for spec in found.values() if modality in (None, spec.modality)]
+    return sorted(specs, key=lambda spec: (spec.modality, spec.parameters, spec.uri))
+
+
+class Source:
+    """A URI scheme: one file in ``sources/``, registered with ``@SOURCES.register("scheme")`` on a subclass instance."""
+
+    def recognises(self, folder: Path) -> bool:
+        """Whether a local folder is a model of this scheme."""
+        raise NotImplementedError
+
+    def list(self, folders: tuple[str, ...]) -> list[ModelSpec]:
+        """Models reachable now."""
+        raise NotImplementedError
+
+    def describe(self, location: str) -> ModelSpec:
+        """Facts about one model, without loading weights."""
+        raise NotImplementedError
+
+    def open(self, location: str) -> Backbone:
+        """Open one model."""
+        raise NotImplementedError
