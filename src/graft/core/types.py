@@ -135,11 +135,14 @@ class Task:
         return (outputs.squeeze(-1) - y.to(outputs.dtype)).square()
 
     def class_weights(self, y: np.ndarray) -> np.ndarray | None:
-        """Weights n / (C · n_c) of encoded labels when the metric sees imbalance; None where all rows count alike."""
+        """Weights √(n / (C · n_c)) of encoded labels when the metric sees imbalance; None where all rows count alike.
+
+        The root is a compromise: full weights cost more accuracy on the frequent classes than macro F1 gains.
+        """
         if not self.is_classification or self.metric != "macro_f1":
             return None
         counts = np.bincount(y, minlength=self.outputs).clip(1)
-        return len(y) / (self.outputs * counts)
+        return np.sqrt(len(y) / (self.outputs * counts))
 
     def sample_weights(self, y: np.ndarray) -> np.ndarray | None:
         """``class_weights`` spread over rows, or None."""

@@ -7,7 +7,7 @@ exactly, so choosing λ costs no refits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,8 @@ class Ridge:
 
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Predictions (n, k) float64 for rows (n, d), read in chunks."""
-        return _predict(X, self.coef[None], self.intercept[None])[0]
+        values: np.ndarray = _predict(X, self.coef[None], self.intercept[None])[0]
+        return values
 
 
 def fit_ridge(
@@ -89,34 +90,34 @@ def fit_ridge(
         ([[2.0]], [1.0], [1.0, 3.0, 5.0, 7.0])
     """
     Y, weight = _checked(X, Y, weight)
-    mean_x, mean_y = _weighted_mean(X, weight), weight @ Y / weight.sum()
-    spectrum = _decompose(X, Y - mean_y, weight, mean_x)
+    spectrum = _Spectrum(X, Y, weight)
     penalties = np.asarray(strengths, dtype=np.float64) * spectrum.mean
     if folds is None:
-        left_out = _LeaveOneOut(X, Y, weight, spectrum, penalties)
+        left_out: _LeaveOneOut | _LeaveFoldsOut = _LeaveOneOut(spectrum, Y, penalties)
     else:
-        left_out = _LeaveFoldsOut(X, Y, weight, penalties, np.asarray(folds))
+        left_out = _LeaveFoldsOut(spectrum, Y, penalties, np.asarray(folds))
     measure = criterion or (lambda loo: float(weight @ np.square(Y - loo).sum(axis=1) / weight.sum()))
-    best, loo, errors = _choose(left_out, penalties, measure, Y.size)
-    coef = spectrum.coef(penalties[best : best + 1])[0]
-    return Ridge(
-        coef, mean_y - mean_x @ coef, float(strengths[best]), float(penalties[best]), loo, errors, tuple(strengths)
-    )
+    best, loo, errors = _choose(left_out, len(penalties), measure)
+    coef, intercept = spectrum.solution(penalties[best : best + 1])
+    chosen = float(strengths[best]), float(penalties[best])
+    return Ridge(coef[0], intercept[0], *chosen, loo, errors, tuple(strengths))
 
 
 def _choose(
-    left_out: _LeftOut, penalties: np.ndarray, measure: Criterion
+    left_out: _LeaveOneOut | _LeaveFoldsOut, count: int, measure: Criterion
 ) -> tuple[int, np.ndarray, np.ndarray]:
     """Index of the best penalty, its left-out predictions, and all errors; few predictions are held at a time."""
-    errors = np.empty(len(penalties))
+    errors = np.empty(count)
     best, kept = -1, np.empty(0)
     step = max(1, _HELD // (8 * left_out.Y.size))
-    for start in range(0, len(penalties), step):
-        some = np.arange(start, min(start + step, len(penalties)))
-        for index, loo in zip(some, left_out.predictions(some), strict=True):
+    for start in range(0, count, step):
+        some = slice(start, min(start + step, count))
+        for index, loo in enumerate(left_out.predictions(some), start):
             errors[index] = measure(loo)
             if best < 0 or errors[index] <= errors[best]:
-                best, kept = int(index), loo
+                best, kept = index, loo.copy()
+    if not np.isfinite(errors[best]):
+        raise DataError("ridge regression met values that are not finite")
     return best, kept, errors
 
 
@@ -135,8 +136,12 @@ class _Spectrum:
         n, d = X.shape
         self.primal = d <= n
         gram = self._gram() if self.primal else self._kernel()
-        rank = max(1, min(int(np.count_nonzero(weight)), d))
-        self.mean = float(np.trace(gram)) / rank or 1.0  # constant features: any penalty gives the mean
+        trace = float(np.trace(gram))
+        if not np.isfinite(trace):
+            raise DataError("features hold values that are not finite")
+        self.mean = (
+            trace / max(1, min(int(np.count_nonzero(weight)), d)) or 1.0
+        )  # constant features: any penalty gives the mean
         values, self.basis = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
         self.values = values.clip(0.0)
         centred = (Y - self.mean_y) * self.root[:, None]
@@ -156,8 +161,11 @@ class _Spectrum:
             kernel += part @ part.T
         return kernel
 
-    def _weighted(self, rows: slice) -> np.ndarray:
-        return (self.X[rows].astype(np.float64) - self.mean_x) * self.root[rows, None]
+    def _weighted(self, rows: slice | np.ndarray) -> np.ndarray:
+        part: np.ndarray = self.X[rows].astype(np.float64)
+        part -= self.mean_x
+        part *= self.root[rows, None]
+        return part
 
     def _cross(self, values: np.ndarray) -> np.ndarray:
         """X̃ᵀW½ times values (n, k)."""
@@ -166,13 +174,14 @@ class _Spectrum:
             product += self._weighted(rows).T @ values[rows]
         return product
 
-    def coef(self, penalties: np.ndarray) -> np.ndarray:
-        """Coefficients (L, d, k) for absolute penalties (L,)."""
+    def solution(self, penalties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Coefficients (L, d, k) and intercepts (L, k) for absolute penalties (L,)."""
         inner = self.target / (self.values[:, None] + penalties[:, None, None])  # (L, r, k)
         flat = self.basis @ inner.transpose(1, 0, 2).reshape(len(self.values), -1)
         if not self.primal:
             flat = self._cross(flat)
-        return flat.reshape(self.X.shape[1], len(penalties), -1).transpose(1, 0, 2)
+        coef = flat.reshape(self.X.shape[1], len(penalties), -1).transpose(1, 0, 2)
+        return coef, self.mean_y - self.mean_x @ coef
 
     def factors(self, penalties: np.ndarray) -> np.ndarray:
         """Factors (L, r + 1) of the columns of ``projection``."""
@@ -183,3 +192,96 @@ class _Spectrum:
         """Rows (b, r + 1) in the eigenbasis, times √w."""
         inner = self._weighted(rows) @ self.basis if self.primal else self.basis[rows]
         return np.hstack([self.root[rows, None] / np.sqrt(self.total), inner])
+
+
+class _LeaveOneOut:
+    """Left-out predictions y - e / (1 - h), where h_i = Σ f_a P_ia²."""
+
+    def __init__(self, spectrum: _Spectrum, Y: np.ndarray, penalties: np.ndarray) -> None:
+        self.spectrum, self.Y, self.penalties = spectrum, Y, penalties
+        factors = spectrum.factors(penalties).T
+        self.leverage = np.empty((len(penalties), len(Y)))
+        for rows in _blocks(*spectrum.X.shape):
+            self.leverage[:, rows] = (np.square(spectrum.projection(rows)) @ factors).T
+
+    def predictions(self, some: slice) -> np.ndarray:
+        """Left-out predictions (L, n, k) for some of the penalties."""
+        fitted: np.ndarray = _predict(self.spectrum.X, *self.spectrum.solution(self.penalties[some]))
+        fitted -= self.Y
+        fitted /= (1.0 - self.leverage[some]).clip(np.finfo(float).tiny)[:, :, None]
+        fitted += self.Y
+        return fitted
+
+
+class _LeaveFoldsOut:
+    """Left-out predictions y - (I - H_FF)⁻¹ e for every fold F of rows."""
+
+    def __init__(self, spectrum: _Spectrum, Y: np.ndarray, penalties: np.ndarray, folds: np.ndarray) -> None:
+        if not spectrum.weight.all():
+            raise DataError("with folds every weight must be above zero", hint="drop the rows instead")
+        self.spectrum, self.Y, self.penalties = spectrum, Y, penalties
+        _, inverse, counts = np.unique(folds, return_inverse=True, return_counts=True)
+        if len(counts) < 2:
+            raise DataError("all rows are in one fold", hint="leaving it out leaves nothing")
+        self.members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+
+    def predictions(self, some: slice) -> np.ndarray:
+        """Left-out predictions (L, n, k) for some of the penalties."""
+        spectrum, penalties = self.spectrum, self.penalties[some]
+        loo = _predict(spectrum.X, *spectrum.solution(penalties))
+        factors = spectrum.factors(penalties)
+        for rows in self.members:
+            P, root = spectrum.projection(rows), spectrum.root[rows, None]
+            residual = (self.Y[rows] - loo[:, rows]) * root
+            for index, factor in enumerate(factors):
+                loo[index, rows] = self.Y[rows] - _left_out_residual(P, factor, residual[index]) / root
+        return loo
+
+
+def _left_out_residual(P: np.ndarray, factor: np.ndarray, residual: np.ndarray) -> np.ndarray:
+    """(I - P F Pᵀ)⁻¹ e by the smaller of two systems: rows of the fold, or columns of P (Woodbury)."""
+    if len(P) <= P.shape[1]:
+        direct: np.ndarray = np.linalg.solve(np.eye(len(P)) - (P * factor) @ P.T, residual)
+        return direct
+    scaled = P * np.sqrt(factor)
+    inner = np.eye(P.shape[1]) - scaled.T @ scaled
+    indirect: np.ndarray = residual + scaled @ np.linalg.solve(inner, scaled.T @ residual)
+    return indirect
+
+
+def _predict(X: np.ndarray, coef: np.ndarray, intercept: np.ndarray) -> np.ndarray:
+    """Predictions (L, n, k) of L fits at once."""
+    count, width, outputs = coef.shape
+    flat = coef.transpose(1, 0, 2).reshape(width, count * outputs)
+    result = np.empty((count, len(X), outputs))
+    for rows in _blocks(len(X), width):
+        part = X[rows].astype(np.float64) @ flat
+        result[:, rows] = part.reshape(-1, count, outputs).transpose(1, 0, 2) + intercept[:, None]
+    return result
+
+
+def _blocks(length: int, width: int) -> Iterator[slice]:
+    """Slices of a length such that a slice of that width is about ``_CHUNK`` bytes."""
+    step = max(1, _CHUNK // (8 * max(1, width)))
+    for start in range(0, length, step):
+        yield slice(start, min(start + step, length))
+
+
+def _weighted_mean(X: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    total: np.ndarray = np.zeros(X.shape[1])
+    for rows in _blocks(*X.shape):
+        total += weight[rows] @ X[rows].astype(np.float64)
+    total /= weight.sum()
+    return total
+
+
+def _checked(X: np.ndarray, Y: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Targets as float64 (n, k) and weights (n,)."""
+    Y = np.asarray(Y, dtype=np.float64)
+    Y = Y[:, None] if Y.ndim == 1 else Y
+    weight = np.ones(len(Y)) if weight is None else np.asarray(weight, dtype=np.float64)
+    if X.ndim != 2 or len(X) != len(Y) or weight.shape != (len(Y),):
+        raise DataError(f"rows {X.shape}, targets {Y.shape} and weights {weight.shape} do not agree")
+    if not (weight >= 0).all() or np.count_nonzero(weight) < 2 or not np.isfinite(Y).all():
+        raise DataError("ridge regression needs two rows of positive weight, and finite targets")
+    return Y, weight

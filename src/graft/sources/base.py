@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +64,14 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def forward_features(self, batch: Batch) -> list[Tensor]:
-        """Hidden states of every layer, bottom to top: (B, T, D) or (B, C, H, W) each; the last is what heads use."""
+        """Hidden states of every layer, bottom to top: (B, T, D) or (B, C, H, W) each; the last is what heads use.
+
+        The output of the stem is not a layer.  A layer that has no positions left is (B, D).
+        """
 
     @abstractmethod
     def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Pool one hidden state to (B, D)."""
+        """Pool one hidden state to (B, D); (B, D) is returned as it is."""
 
     @abstractmethod
     def stem(self) -> list[nn.Module]:
@@ -88,18 +93,40 @@ class Backbone(nn.Module):
         """Logits (B, K) of the model's own head over ``spec.classes``, or None."""
         return None
 
+    def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
+        """``forward_features`` and ``classify``; sources that can do both in one pass override this."""
+        return self.forward_features(batch), self.classify(batch) if self.spec.classes else None
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Everything that stands before the weights, as JSON (vocabulary digest, lengths, pooling): part of cache keys."""
+        return {}
+
+    def fingerprint(self) -> str:
+        """Digest of what determines the features: class, preprocessing and the weights as they are in memory now."""
+        digest = hashlib.sha256(type(self).__qualname__.encode())
+        digest.update(json.dumps(self.preprocessing(), sort_keys=True).encode())
+        for name, tensor in self.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            digest.update(memoryview(data.numpy()))
+        return digest.hexdigest()
+
     def coverage(self, examples: Any) -> Coverage:
         """Whether the model can read these raw examples."""
         return Coverage()
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
-        """Parameters of the stem and of each block, bottom to top; every parameter once."""
+        """Parameters of the stem and of each block, bottom to top; every parameter once.
+
+        What follows the blocks (a last normalisation, a last convolution) goes with the top block.
+        """
         seen: set[int] = set()
         groups: list[list[nn.Parameter]] = []
         for part in [nn.ModuleList(self.stem()), *self.blocks()]:
             fresh = [p for p in part.parameters() if id(p) not in seen]
             seen.update(id(p) for p in fresh)
             groups.append(fresh)
+        groups[-1] += [p for p in self.parameters() if id(p) not in seen]
         return groups
 
     def freeze_below(self, top: int | None) -> None:

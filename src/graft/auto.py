@@ -1,0 +1,424 @@
+"""Rank, shortlist, transfer under a budget, guard, refit: from a labelled data set to a model and its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from graft.core.errors import BudgetError, SourceError, UsageError
+from graft.core.registry import TRANSFERS
+from graft.core.runtime import Clock, parse_budget, silent
+from graft.core.store import Store
+from graft.core.types import Dataset, ModelSpec, RankRow, Ranking, Run
+from graft.data.load import load
+from graft.data.splits import folds as make_folds
+from graft.data.splits import holdout
+from graft.evaluate.cost import Cost
+from graft.evaluate.metrics import score
+from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, try_candidate
+from graft.ranking.rank import rank
+from graft.record import make_run
+from graft.sources.base import describe_model, list_models
+from graft.transfer.base import BaseTransfer, Setting
+from graft.trust.guard import Verdict, guard
+
+SMALL = 2_000  # rows up to which every row is held out once (5 folds); above it one part is held out
+SEARCH_ROWS = 20_000  # rows on which sources and ways are compared; the winner is fitted on all
+HELD_OUT = 0.2  # share held out above SMALL rows
+RESERVE = 3.0  # seconds kept for saving and the report
+RANK_SHARE = 0.4  # share of the time left that ranking may use
+SLACK = 0.9  # predictions are rough: plan to use this share of what is left
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of one run; the keywords of ``AutoTransferClassifier`` and the options of ``graft fit``.
+
+    Attributes:
+        budget: Seconds, or text such as ``"90s"``, ``"2m"``, ``"1h"``; None for no limit.
+        models: URIs or folders of sources to consider; empty for every reachable source that can read the data.
+        methods: Names of transfers to consider; empty for all.
+        folds: Number of folds; 0 chooses by the number of rows, 1 holds one part out.
+        level: Confidence level of intervals and of the guard.
+        seed: Seed of splits, training and resampling.
+    """
+
+    budget: str | float | None = "2m"
+    models: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    folds: int = 0
+    level: float = 0.9
+    seed: int = 0
+
+
+class Listener:
+    """Told what happens; the command line prints it.  Every method may be left out."""
+
+    def on_data(self, data: Dataset, facts: dict[str, Any]) -> None:
+        """What was understood of the data."""
+
+    def on_sources(self, specs: Sequence[ModelSpec], left_out: Sequence[tuple[ModelSpec, str]]) -> None:
+        """Which sources are considered, and which are not and why."""
+
+    def on_plan(self, steps: Sequence[tuple[str, float]], memory: int) -> None:
+        """What will be done, with predicted seconds and bytes."""
+
+    def on_ranking(self, ranking: Ranking) -> None:
+        """The ranking of the sources."""
+
+    def on_trial(self, trial: Trial, score: tuple[float, float, float] | None) -> None:
+        """A trial ended."""
+
+    def on_answer(self, run: Run) -> None:
+        """The result."""
+
+    def progress(self, step: str, done: float, note: str = "") -> None:
+        """A step is done to a share."""
+
+
+@dataclass
+class AutoFit:
+    """One run over one data set.  ``run`` does all steps; each step reads and adds to the fields."""
+
+    data: Dataset
+    config: Config
+    store: Store | None = None
+    listener: Listener = field(default_factory=Listener)
+    work: Path | None = None
+    spent: float = 0.0
+    clock: Clock = field(init=False)
+    search: Dataset = field(init=False)
+    folds: Folds = field(init=False)
+    trials: list[Trial] = field(default_factory=list, init=False)
+    ranking: Ranking = field(default_factory=lambda: Ranking(()), init=False)
+    left_out: list[tuple[ModelSpec, str]] = field(default_factory=list, init=False)
+
+    def run(self) -> tuple[BaseTransfer, Run]:
+        """Do everything; the fitted winner and the record."""
+        unknown = [name for name in self.config.methods if name not in TRANSFERS]
+        if unknown:
+            TRANSFERS[unknown[0]]  # raises, naming the nearest
+        self.clock = Clock(parse_budget(self.config.budget), spent=self.spent)
+        self._split()
+        self._baselines()
+        specs = self._sources()
+        if specs:
+            self._rank(specs)
+            self._probes()
+            self._finetune()
+        self._scratch()
+        chosen, verdict = self._choose()
+        model, fitted_rows = self._refit(chosen)
+        run = make_run(self, chosen, verdict, model, fitted_rows)
+        self.listener.on_answer(run)
+        return model, run
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _split(self) -> None:
+        from graft.record import data_facts
+
+        self.search = self.data
+        if len(self.data) > SEARCH_ROWS:
+            rows = np.random.default_rng(self.config.seed).choice(len(self.data), SEARCH_ROWS, replace=False)
+            self.search = self.data.select(np.sort(rows))
+        count = self.config.folds or (5 if len(self.search) <= SMALL else 1)
+        if count == 1:
+            self.folds = [holdout(self.search, test=HELD_OUT, seed=self.config.seed)]
+        else:
+            self.folds = make_folds(self.search, k=count, seed=self.config.seed)
+        self.trial_store = TrialStore(self.work, f"{self.search.fingerprint()}-{self.config.seed}-{count}")
+        self.listener.on_data(self.data, data_facts(self.data))
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Positions of ``search`` that are held out in some fold."""
+        return np.sort(np.concatenate([test for _, test in self.folds]))
+
+    def _wanted(self, method: str) -> bool:
+        return not self.config.methods or method in self.config.methods
+
+    def _setting(self, clock: Clock | None = None) -> Setting:
+        return Setting(clock=clock or self.clock, progress=self.listener.progress, store=self.store)
+
+    def _try(self, candidate: Candidate, *, share: float = 1.0, refit: bool = False) -> Trial:
+        """Try a candidate, or skip it if its predicted time does not fit."""
+        needed = sum(candidate.seconds(len(train)) for train, _ in self.folds[: candidate.folds])
+        needed += candidate.seconds(len(self.data)) if refit else 0.0
+        left = (self.clock.left() - RESERVE) * SLACK
+        if needed > left or self.clock.left() <= RESERVE:
+            reason = f"needs about {needed:.0f} s, {max(0.0, left):.0f} s are left"
+            trial = Trial(candidate, state="skipped", predicted_seconds=needed, reason=reason)
+        else:
+            trial = try_candidate(
+                candidate, self.search, self.folds, setting=self._setting(), store=self.trial_store,
+                share=share, hopeless=self._hopeless,
+            )
+        self.trials.append(trial)
+        self.listener.on_trial(trial, self._interval(trial))
+        return trial
+
+    def _interval(self, trial: Trial) -> tuple[float, float, float] | None:
+        from graft.record import trial_score
+
+        return trial_score(trial, self.search, self.config)
+
+    def _hopeless(self, outputs: np.ndarray) -> str:
+        """Why a candidate cannot win any more, judged on the rows it has predicted so far; "" if it can."""
+        rows = np.flatnonzero(~np.isnan(outputs.reshape(len(outputs), -1)[:, 0]))
+        rivals = [trial for trial in self.trials if trial.usable and trial.rows[rows].all()]
+        if not rivals or len(rows) < 50:  # fewer rows cannot tell
+            return ""
+        task, y = self.search.task, self.search.y[rows]
+        best = max(rivals, key=lambda trial: score(task, y, trial.outputs[rows]))
+        verdict = guard(task, y, outputs[rows], [(best.candidate.name, best.outputs[rows])],
+                        level=0.98, seed=self.config.seed)
+        return f"clearly worse than {best.candidate.name} so far" if verdict.compared[0].difference[2] < 0 else ""
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def _baselines(self) -> None:
+        for name in ("majority", "classical"):
+            if name == "majority" or self._wanted(name):
+                self._try(Candidate(name))
+
+    def _sources(self) -> list[ModelSpec]:
+        """Sources to consider: those asked for, or all reachable ones that can read the data."""
+        modality = self.data.task.modality
+        needed = any(self._wanted(name) for name, transfer in TRANSFERS.items() if transfer.needs_source)
+        if not needed:
+            return []
+        specs: list[ModelSpec] = []
+        for model in self.config.models:
+            inside = [] if ":" in model else list_models(modality=modality, folders=(model,), only_folders=True)
+            specs += inside or [describe_model(model)]
+        wrong = [spec for spec in specs if spec.modality != modality]
+        if wrong:
+            raise SourceError(f"{wrong[0].uri} reads {wrong[0].modality}, the data is {modality}")
+        specs = specs if self.config.models else list_models(modality=modality)
+        specs = list({spec.uri: spec for spec in specs}.values())
+        return self._readable(specs)
+
+    def _readable(self, specs: list[ModelSpec]) -> list[ModelSpec]:
+        """Leave out sources whose vocabulary does not cover the data, unless they were asked for by name."""
+        from graft.sources.base import open_model
+
+        some = self.search.take(np.linspace(0, len(self.search) - 1, min(500, len(self.search))).astype(np.int64))
+        usable = []
+        for spec in specs:
+            try:
+                coverage = open_model(spec).coverage(some)
+            except SourceError as error:
+                self.left_out.append((spec, str(error)))
+                continue
+            if coverage.ok or self.config.models:
+                usable.append(spec)
+            if not coverage.ok:
+                self.left_out.append((spec, coverage.reason))
+        self.listener.on_sources(usable, self.left_out)
+        return usable
+
+    def _rank(self, specs: list[ModelSpec]) -> None:
+        clock = self.clock.part((self.clock.left() - RESERVE) * RANK_SHARE) if self.clock.budget else self.clock
+        self.ranking = rank(
+            specs, self.search, seed=self.config.seed, level=self.config.level, limit_rows=SMALL, clock=clock,
+            store=self.store, progress=self.listener.progress,
+        )
+        self.listener.on_ranking(self.ranking)
+
+    def _candidates(self, method: str, row: RankRow, **settings: Any) -> Candidate:
+        """A candidate of one source with its predicted time."""
+        return Candidate(method, settings, row.spec, seconds=self._seconds(method, row, settings))
+
+    def _seconds(self, method: str, row: RankRow, settings: dict[str, Any]) -> Callable[[int], float]:
+        if method == "probe":
+            # the rows of the search have their features in the cache already; others cost a pass
+            known = len(self.search)
+            return lambda rows: 0.5 + max(0, rows - known) * row.cost + rows * row.spec.hidden_size * 1e-7
+        cost = self._cost(row)
+        transfer = TRANSFERS[method](row.spec, **settings)
+        share = settings.get("share", 1.0)
+        return lambda rows: cost.training(rows, transfer.steps(rows), transfer.batch_size, share=share)
+
+    def _cost(self, row: RankRow) -> Cost:
+        if not hasattr(self, "_costs"):
+            self._costs: dict[str, Cost] = {}
+        return self._costs.setdefault(row.spec.uri, Cost(row.cost, row.spec.parameters))
+
+    def _shortlist(self, most: int) -> list[RankRow]:
+        """The first source and those it cannot be separated from, at most ``most``."""
+        rows = list(self.ranking.usable)
+        separated = [False, *self.ranking.separated]
+        tied = [row for row, apart in zip(rows, separated, strict=False) if not apart]
+        return (tied or rows)[:most]
+
+    def _probes(self) -> None:
+        if self._wanted("probe"):
+            for row in self._shortlist(3):
+                self._try(self._candidates("probe", row), refit=True)
+
+    def _finetune(self) -> None:
+        """Fine-tune the best sources: all blocks, or as many passes as the time allows."""
+        if not self._wanted("finetune"):
+            return
+        for row in self._shortlist(2):
+            settings = self._affordable(row)
+            candidate = self._candidates("finetune", row, **settings)
+            trial = self._try(candidate, refit=True, share=0.5)
+            if trial.folds:
+                one = candidate.seconds(len(self.folds[0][0]))
+                self._cost(row).learn(one, trial.fit_seconds)
+
+    def _affordable(self, row: RankRow) -> dict[str, Any]:
+        """Settings of a fine-tuning that fits into the time left: fewer passes first, then it is left as it is."""
+        left = (self.clock.left() - RESERVE) * SLACK
+        if math.isinf(left):
+            return {"seed": self.config.seed}
+        seconds = self._seconds("finetune", row, {})
+        full = sum(seconds(len(train)) for train, _ in self.folds) + seconds(len(self.data))
+        transfer = TRANSFERS["finetune"](row.spec)
+        passes = transfer.steps(len(self.data)) * transfer.batch_size / len(self.data)
+        if full <= left:
+            return {"seed": self.config.seed}
+        fewer = passes * left / full * 0.95
+        return {"seed": self.config.seed, **({"epochs": round(fewer, 2)} if fewer >= 1 else {})}
+
+    def _scratch(self) -> None:
+        if self._wanted("scratch"):
+            self._try(Candidate("scratch", {"seed": self.config.seed}), share=0.3)
+
+    # -- choice ------------------------------------------------------------------------------------------------------
+
+    def _choose(self) -> tuple[Trial, Verdict]:
+        """The best trial on the rows that all of its rivals predicted, unless the guard finds it no better."""
+        usable = [trial for trial in self.trials if trial.usable]
+        allowed = [trial for trial in usable if self._wanted(trial.candidate.transfer)] or usable
+        if not usable:
+            reasons = "; ".join(f"{trial.candidate.name}: {trial.reason}" for trial in self.trials[:3])
+            raise BudgetError(f"nothing could be fitted: {reasons}", hint="give a larger --budget")
+        rows = np.flatnonzero(np.logical_and.reduce([trial.rows for trial in usable]))
+        task, y = self.search.task, self.search.y[rows]
+        best = max(allowed, key=lambda trial: score(task, y, trial.outputs[rows]))
+        simpler = [trial for trial in usable if _simpler(trial, best)]
+        simpler.sort(key=lambda trial: TRANSFERS[trial.candidate.transfer].simplicity)
+        verdict = guard(
+            task, y, best.outputs[rows], [(trial.candidate.name, trial.outputs[rows]) for trial in simpler],
+            chosen_name=best.candidate.name, level=self.config.level, seed=self.config.seed,
+        )
+        returned = {trial.candidate.name: trial for trial in allowed}.get(verdict.returned, best)
+        return returned, verdict
+
+    def _refit(self, chosen: Trial) -> tuple[BaseTransfer, int]:
+        """Fit the chosen way on all rows, or on as many as the time left allows."""
+        data = self.data
+        left = (self.clock.left() - RESERVE) * SLACK
+        if not math.isinf(left):
+            rows = len(data)
+            while rows > len(self.folds[0][0]) and chosen.candidate.seconds(rows) > max(left, 1.0):
+                rows = int(rows * 0.8)
+            if rows < len(data):
+                keep = np.random.default_rng(self.config.seed).choice(len(data), rows, replace=False)
+                data = data.select(np.sort(keep))
+        clock = Clock() if math.isinf(left) else self.clock.part(max(1.0, self.clock.left() - RESERVE / 2))
+        checkpoint = self.work / "refit.safetensors" if self.work else None
+        setting = dataclasses.replace(self._setting(clock), checkpoint=checkpoint)
+        model = chosen.candidate.make().fit(data, setting=setting)
+        model.calibrate(chosen.outputs[chosen.rows], self.search.y[chosen.rows])
+        return model, len(data)
+
+
+def _simpler(trial: Trial, best: Trial) -> bool:
+    return (
+        trial is not best
+        and TRANSFERS[trial.candidate.transfer].simplicity < TRANSFERS[best.candidate.transfer].simplicity
+    )
+
+
+class _AutoTransfer(BaseEstimator):
+    """What classifier and regressor share."""
+
+    kind = "classification"
+
+    def __init__(
+        self, *, budget: str | float | None = "2m", models: Sequence[str] = (), methods: Sequence[str] = (),
+        folds: int = 0, level: float = 0.9, seed: int = 0, cache: bool = True,
+    ) -> None:
+        self.budget = budget
+        self.models = models
+        self.methods = methods
+        self.folds = folds
+        self.level = level
+        self.seed = seed
+        self.cache = cache
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Choose, train and check a model.
+
+        Args:
+            X: Rows (texts, pictures, a table), a ``Dataset``, or anything ``graft.load_data`` takes.
+            y: Labels; None where X carries them.
+        """
+        data = X if isinstance(X, Dataset) else load(X if y is None else (X, y), task=self.kind)
+        if data.task.kind != self.kind:
+            raise UsageError(f"{type(self).__name__} got a {data.task.kind} task")
+        config = Config(self.budget, tuple(self.models), tuple(self.methods), self.folds, self.level, self.seed)
+        auto = AutoFit(data, config, Store() if self.cache else None)
+        self.model_, self.run_ = auto.run()
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict class names or values (n,)."""
+        return self.model_.predict(X)
+
+
+class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
+    """Choose a source and a way to transfer, train, and keep the simpler model where transfer does not help.
+
+    Args:
+        budget: Time for everything: seconds or text such as ``"2m"``; None for no limit.
+        models: Sources to consider (URIs or folders); empty for all that are reachable and can read the data.
+        methods: Transfers to consider; empty for all.
+        folds: Number of folds; 0 chooses by the number of rows.
+        level: Confidence level of intervals and guard.
+        seed: Seed of everything random.
+        cache: Keep features on disk for the next run.
+
+    Attributes:
+        model_: The fitted transfer.
+        run_: The record of everything that was tried.
+        classes_: Class names.
+
+    Example:
+        >>> from graft import AutoTransferClassifier
+        >>> texts = ["great film", "dull film", "a joy", "a bore"] * 10
+        >>> auto = AutoTransferClassifier(budget="30s", methods=("classical", "probe")).fit(texts, ["+", "-"] * 20)
+        >>> auto.predict(["great joy"]).tolist()
+        ['+']
+    """
+
+    kind = "classification"
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities (n, C), columns in the order of ``classes_``."""
+        return self.model_.predict_proba(X)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Class names in column order."""
+        return self.model_.classes_
+
+
+class AutoTransferRegressor(RegressorMixin, _AutoTransfer):
+    """The same for numbers; ``score`` is R².  See ``AutoTransferClassifier``."""
+
+    kind = "regression"
+
+
+__all__ = ["AutoFit", "AutoTransferClassifier", "AutoTransferRegressor", "Config", "Listener", "silent"]

@@ -1,0 +1,107 @@
+"""Make examples of columns by their roles; training and prediction read every file through here."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from graft.core.errors import DataError
+from graft.core.types import Rows, Task
+from graft.data.columns import as_numbers, as_text, coded, is_missing
+from graft.data.guess import Roles, find_column
+from graft.data.image import fault
+from graft.data.rows import ImageRows, TableRows, TextRows
+
+
+def assemble(
+    table: pa.Table,
+    roles: Roles,
+    *,
+    base: Path | None = None,
+    images: Any = None,
+    owner: Any = None,
+    strict: bool = True,
+) -> tuple[Rows, dict[int, str]]:
+    """Storage of examples, and the positions that hold no usable example with the reason.
+
+    Args:
+        table: Columns, one row per example.
+        roles: What the columns are for.
+        base: Folder of relative image paths.
+        images: Images that came as arrays.
+        owner: Kept alive with the storage.
+        strict: Whether a word in a column of numbers spoils its row; otherwise it counts as missing.
+    """
+    if roles.modality == "text":
+        columns = [as_text(table.column(name)) for name in roles.inputs]
+        empty = np.logical_and.reduce([is_missing(column) for column in columns])
+        return TextRows(columns, owner), dict.fromkeys(np.flatnonzero(empty).tolist(), "empty text")
+    if roles.modality == "image":
+        rows = ImageRows(table.column(roles.inputs[0]) if images is None else images, base, owner)
+        return rows, unreadable(rows)
+    columns_by_name = {name: table.column(name) for name in roles.inputs}
+    reasons: dict[int, str] = {}
+    for name, column in columns_by_name.items() if strict else ():
+        if roles.kinds[name] == "number":
+            for place in np.flatnonzero(as_numbers(column)[1]).tolist():
+                reasons.setdefault(place, f"column {name!r}: {str(column[place].as_py())[:40]!r} is not a number")
+    return TableRows(columns_by_name, roles.kinds, owner), reasons
+
+
+def unreadable(rows: ImageRows) -> dict[int, str]:
+    """Positions of images that cannot be decoded, with file and reason; several at a time."""
+    reasons: dict[int, str] = {}
+    workers = min(4, os.cpu_count() or 1)
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")  # what Pillow says of damaged metadata; the picture counts
+        for start in range(0, len(rows), 64):  # few at a time: encoded bytes are held meanwhile
+            sources = list(rows.sources(np.arange(start, min(start + 64, len(rows)))))
+            for place, (source, reason) in enumerate(zip(sources, pool.map(fault, sources), strict=True), start):
+                if reason:
+                    file = f"{Path(source).name}: " if isinstance(source, str | Path) else ""
+                    reasons[place] = f"unreadable image ({file}{reason})"
+    return reasons
+
+
+def read_roles(recipe: dict[str, Any]) -> tuple[Roles, Task]:
+    """Roles and task from the JSON form."""
+    task = Task(**{**recipe["task"], "classes": tuple(recipe["task"]["classes"])})
+    return Roles(recipe["modality"], tuple(recipe["inputs"]), recipe["label"], None, dict(recipe["kinds"])), task
+
+
+def fit_roles(roles: Roles, table: pa.Table, *, where: str, own_images: bool, images: Any = None) -> Roles:
+    """The roles of a recipe for another file: its input columns must be there.
+
+    Raises:
+        DataError: An input column is missing; the nearest name is given.
+    """
+    inputs: Sequence[str] = roles.inputs
+    if roles.modality == "image" and (images is not None or own_images):
+        inputs = () if images is not None else ("image",)
+    else:
+        inputs = [find_column(name, list(table.column_names), role="input", where=where) for name in inputs]
+    return Roles(roles.modality, tuple(inputs), roles.label, None, roles.kinds)
+
+
+def read_labels(column: pa.ChunkedArray, task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels by a known task: encoded (N,), which are missing (N,), and which the task does not know (N,)."""
+    if not task.is_classification:
+        values, strange = as_numbers(column)
+        gone = np.isnan(values) & ~strange
+        return np.asarray(task.encode(np.where(np.isnan(values), task.center, values))), gone, strange
+    names, codes = coded(column)
+    known = np.full(len(names) + 1, -1, np.int64)
+    for place, name in enumerate(names.tolist()):
+        try:
+            known[place] = task.encode(np.array([name], dtype=names.dtype))[0]
+        except DataError:
+            known[place] = -1
+    encoded = known[codes]  # code -1 reads the last entry, which stays -1
+    return encoded, codes < 0, (encoded < 0) & (codes >= 0)

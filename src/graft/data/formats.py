@@ -1,0 +1,275 @@
+"""Read CSV, TSV, JSON lines, JSON and Parquet in blocks of rows, every row with its number and file line."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from graft.core.errors import DataError
+from graft.data.lines import Lines
+
+ROWS = 65_536  # rows of a block while loading
+CHARACTERS = 1 << 26  # and at most about 64 MB, so that rows of megabytes stay few
+
+
+class Bad(NamedTuple):
+    """A row that cannot be used: its 0-based number, its file line (or row) and why."""
+
+    number: int
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive input rows: the usable ones as columns, the others by name.
+
+    Attributes:
+        table: Columns of the usable rows.
+        numbers: 0-based input position of each usable row (N,).
+        lines: Where each usable row stands in its file (N,).
+        bad: The rows left out.
+        images: Images given as arrays, one per usable row, where there are any.
+    """
+
+    table: pa.Table
+    numbers: np.ndarray
+    lines: np.ndarray
+    bad: tuple[Bad, ...] = ()
+    images: Any = None
+
+
+def blocks(path: Path, *, encoding: str = "utf-8", rows: int = ROWS, columns: Sequence[str] = ()) -> Iterator[Block]:
+    r"""Read a file in blocks of at most ``rows`` rows, unusable ones included.
+
+    Args:
+        path: A file whose suffix names a format of ``FORMATS``, ``.gz`` after it for the text forms.
+        encoding: Of the text forms.
+        rows: Rows of one block.
+        columns: Columns that must appear even where the first block does not have them (JSON lines).
+
+    Raises:
+        DataError: There is no such file, it is empty, has two columns of one name, or is of an unknown format.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "d.csv"
+        >>> _ = path.write_text("text,label\ngood,1\nbad\n")
+        >>> [(b.table.num_rows, b.bad[0].line, b.bad[0].reason) for b in blocks(path)]
+        [(1, 3, '1 cell, the header has 2')]
+    """
+    if not path.exists():
+        names = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, names, n=1)
+        raise DataError(f"no such file {str(path)!r}", hint=f"did you mean {near[0]!r}?" if near else None)
+    if path.stat().st_size == 0:
+        raise DataError("the file is empty", where=str(path))
+    return _reader(path)(path, encoding, rows, columns)
+
+
+def _reader(path: Path) -> Callable[[Path, str, int, Sequence[str]], Iterator[Block]]:
+    from graft.data.delimited import delimited
+
+    suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    known = {
+        ".csv": delimited, ".tsv": delimited, ".tab": delimited, ".jsonl": json_lines, ".ndjson": json_lines,
+        ".json": json_records, ".parquet": parquet, ".pq": parquet,
+    }  # fmt: skip
+    if not suffixes or suffixes[-1] not in known:
+        raise DataError(f"unknown format {path.name!r}", hint=f"known: {', '.join(known)}; text forms also with .gz")
+    return known[suffixes[-1]]
+
+
+class Gather:
+    """Collects rows of cells into blocks: width is checked by the caller, encodability here."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self.columns = list(columns)
+        self.number = 0
+        self.cells: list[Sequence[str | None]] = []
+        self.numbers: list[int] = []
+        self.lines: list[int] = []
+        self.bad: list[Bad] = []
+
+    def __len__(self) -> int:
+        return len(self.cells) + len(self.bad)
+
+    def good(self, cells: Sequence[str | None], line: int) -> None:
+        """Add a usable row."""
+        self.cells.append(cells)
+        self.numbers.append(self.number)
+        self.lines.append(line)
+        self.number += 1
+
+    def wrong(self, line: int, reason: str) -> None:
+        """Add a row that cannot be used."""
+        self.bad.append(Bad(self.number, line, reason))
+        self.number += 1
+
+    def block(self) -> Block:
+        """What was gathered, and start anew."""
+        try:
+            table = self._table()
+        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
+            self._leave_out_halves()
+            table = self._table()
+        whole = Block(table, np.array(self.numbers, np.int64), np.array(self.lines, np.int64), tuple(sorted(self.bad)))
+        self.cells, self.numbers, self.lines, self.bad = [], [], [], []
+        return whole
+
+    def _table(self) -> pa.Table:
+        columns = zip(*self.cells, strict=True) if self.cells else [()] * len(self.columns)
+        return pa.Table.from_arrays([pa.array(column, pa.large_string()) for column in columns], names=self.columns)
+
+    def _leave_out_halves(self) -> None:
+        rows = list(zip(self.cells, self.numbers, self.lines, strict=True))
+        whole = [all(_encodable(cell) for cell in cells) for cells, _, _ in rows]
+        self.bad += [
+            Bad(n, line, "half of a surrogate pair") for (_, n, line), ok in zip(rows, whole, strict=True) if not ok
+        ]
+        kept = [row for row, ok in zip(rows, whole, strict=True) if ok]
+        self.cells, self.numbers, self.lines = ([row[i] for row in kept] for i in range(3))
+
+
+def _encodable(cell: str | None) -> bool:
+    try:
+        (cell or "").encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def check_names(names: Sequence[str], path: Path) -> None:
+    """Refuse two columns of one name."""
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice:
+        raise DataError(f"two columns are named {twice[0]!r}", where=str(path), hint="rename one of them")
+
+
+def as_cell(value: Any) -> str | None:
+    """One JSON value as text; lists and objects as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def json_lines(path: Path, encoding: str, rows: int, columns: Sequence[str]) -> Iterator[Block]:
+    """One JSON object per line; the columns are the keys of the first block, later keys are not read."""
+    lines = Lines(path, encoding)
+    gather = Gather(())
+    waiting: list[tuple[dict[str, Any] | str, int]] = []
+    start = 0
+
+    def flush() -> Block:
+        if not gather.columns:
+            keys = dict.fromkeys(key for item, _ in waiting if isinstance(item, dict) for key in item)
+            gather.columns = list(dict.fromkeys([*keys, *(columns if keys else ())]))
+        for item, line in waiting:
+            if isinstance(item, str):
+                gather.wrong(line, item)
+            else:
+                gather.good([as_cell(item.get(key)) for key in gather.columns], line)
+        waiting.clear()
+        return gather.block()
+
+    for line in lines:
+        if not line.strip():
+            continue
+        waiting.append((lines.odd.pop(lines.number, None) or _object(line), lines.number))
+        if len(waiting) >= rows or lines.size - start > CHARACTERS:
+            start = lines.size
+            yield flush()
+    if waiting:
+        yield flush()
+
+
+def _object(line: str) -> dict[str, Any] | str:
+    """The object on one line, or what is wrong with it."""
+    try:
+        value = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            return "JSON nested too deeply"
+        return f"invalid JSON: {error.msg} at column {error.colno}"
+    return value if isinstance(value, dict) else f"a JSON {type(value).__name__}, not an object"
+
+
+def json_records(path: Path, encoding: str, rows: int, columns: Sequence[str]) -> Iterator[Block]:
+    """A JSON list of objects, read whole; a file with one object per line is read as JSON lines."""
+    lines = Lines(path, encoding)
+    text = "".join(lines)
+    if lines.odd:
+        line, reason = next(iter(lines.odd.items()))
+        raise DataError(reason, where=f"{path}, line {line}", hint=lines.advice() if "NUL" not in reason else None)
+    try:
+        records = json.loads(text)
+    except json.JSONDecodeError as error:
+        if text.lstrip().startswith("{") and error.msg == "Extra data":
+            yield from json_lines(path, encoding, rows, columns)
+            return
+        raise DataError(
+            f"invalid JSON: {error.msg}", where=f"{path}, line {error.lineno}, column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise DataError("JSON nested too deeply", where=str(path)) from None
+    if not isinstance(records, list):
+        raise DataError(
+            "the JSON file holds no list", where=str(path), hint='write [{"text": …, "label": …}, …] or .jsonl'
+        )
+    names = list(dict.fromkeys(key for item in records if isinstance(item, dict) for key in item))
+    gather = Gather(dict.fromkeys([*names, *columns]) if names else ())
+    for i, item in enumerate(records):
+        if isinstance(item, dict):
+            gather.good([as_cell(item.get(key)) for key in gather.columns], i + 1)
+        else:
+            gather.wrong(i + 1, f"a JSON {type(item).__name__}, not an object")
+        if len(gather) >= rows:
+            yield gather.block()
+    if len(gather):
+        yield gather.block()
+
+
+def parquet(path: Path, encoding: str, rows: int, columns: Sequence[str]) -> Iterator[Block]:  # noqa: ARG001  (one signature)
+    """Parquet in batches; a row's line is its 1-based number."""
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"not a Parquet file ({error})", where=str(path)) from None
+    with file:
+        check_names(file.schema_arrow.names, path)
+        start = 0
+        try:
+            for batch in file.iter_batches(batch_size=rows):
+                numbers = np.arange(start, start + batch.num_rows)
+                yield Block(plain(pa.Table.from_batches([batch])), numbers, numbers + 1)
+                start += batch.num_rows
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"damaged Parquet file ({error})", where=f"{path}, after row {start}") from None
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """The same columns without dictionaries, views and extension types, text as ``large_string``."""
+    columns = []
+    for column in table.columns:
+        if isinstance(column.type, pa.BaseExtensionType):
+            column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)  # noqa: PLW2901
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+            kind = pa.large_string()
+        elif pa.types.is_binary(kind) or pa.types.is_binary_view(kind):
+            kind = pa.large_binary()
+        elif pa.types.is_null(kind):
+            kind = pa.large_string()
+        columns.append(column if column.type == kind else column.cast(kind))
+    return pa.Table.from_arrays(columns, names=table.column_names)

@@ -1,0 +1,240 @@
+"""Guess what the columns are for: label, texts, image paths, numbers and categories; every guess is put in words."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from graft.core.errors import DataError, UsageError
+from graft.data.columns import NUMBER, as_numbers, as_text, is_missing, take
+from graft.data.image import SUFFIXES
+
+LABELS = ("label", "labels", "class", "category", "intent", "target", "y", "sentiment", "标签", "类别", "分类")
+TEXTS = (
+    "text", "texts", "sentence", "content", "title", "review", "question", "comment", "body", "document", "message",
+    "query", "utterance", "headline", "abstract", "tweet", "premise", "hypothesis", "answer", "description",
+    "文本", "内容", "标题", "评论", "句子", "问题",
+)  # fmt: skip
+IDS = ("id", "idx", "index", "uid", "uuid", "guid", "row", "row_id", "unnamed: 0", "编号", "序号")
+SAMPLE = 5_000  # rows that a guess looks at, spread evenly over the data
+STRANGE = 0.01  # share of cells that may be no number in a column of numbers
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each column is for.
+
+    Attributes:
+        modality: ``"text"``, ``"image"`` or ``"table"``.
+        inputs: Names of the input columns, in order.
+        label: Name of the label column, or None.
+        group: Name of the group column, or None.
+        kinds: Of the input columns of a table: ``"number"`` or ``"category"``.
+        notes: How the guess was made.
+    """
+
+    modality: str
+    inputs: tuple[str, ...]
+    label: str | None = None
+    group: str | None = None
+    kinds: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def find_column(name: str, columns: list[str], *, role: str, where: str) -> str:
+    """The column of this name, or an error that names the nearest one."""
+    if name in columns:
+        return name
+    folded = {column.casefold(): column for column in columns}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.6)
+    hint = f"did you mean {folded[near[0]]!r}?" if near else f"columns: {', '.join(columns)}"
+    raise DataError(f"no {role} column {name!r}", where=where, hint=hint)
+
+
+def guess(
+    table: pa.Table, *, where: str, label: str | None = None, inputs: tuple[str, ...] = (), group: str | None = None,
+    modality: str | None = None, labelled: bool = True,
+) -> Roles:  # fmt: skip
+    """Give every column a role; what is named is kept, the rest is guessed from names and values.
+
+    Raises:
+        DataError: A named column is missing, or no label or input can be told.
+    """
+    if modality not in {None, "text", "image", "table"}:
+        raise UsageError(f"unknown modality {modality!r}", hint="use text, image or table")
+    names = list(table.column_names)
+    notes: list[str] = []
+    group = find_column(group, names, role="group", where=where) if group else None
+    kept = tuple(find_column(name, names, role="input", where=where) for name in inputs)
+    rows = np.unique(np.linspace(0, max(table.num_rows - 1, 0), SAMPLE).astype(np.int64))[: table.num_rows]
+    looks = {name: _look(take(table.column(name), rows), name) for name in names}
+    if label is not None:
+        label = find_column(label, names, role="label", where=where)
+    else:
+        label = _find_label(names, looks, taken={*kept, group}, required=labelled, where=where)
+        if label and labelled:
+            notes.append(f"column {label!r} is taken as the label")
+    if label in kept:
+        raise UsageError(f"column {label!r} is named both as label and as input")
+    free = [name for name in names if name not in {label, group}]
+    if kept:
+        found = modality or _modality_of(kept, looks)
+    else:
+        found, kept = _find_inputs(free, looks, modality, where, notes)
+    if found == "image" and len(kept) > 1:
+        raise DataError(f"several image columns: {', '.join(kept)}", where=where, hint="name one with inputs")
+    kinds = {}
+    if found == "table":
+        kept, kinds = _table_kinds(table, kept, explicit=bool(inputs), where=where, notes=notes)
+    return Roles(found, kept, label, group, kinds, tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a sample of one column looks like: ``kind`` is image, text, word, number or empty."""
+
+    kind: str
+    distinct: int
+    filled: int
+
+
+def _look(sample: pa.Array, name: str) -> _Look:
+    column = pa.chunked_array([sample])
+    if pa.types.is_struct(column.type) or pa.types.is_large_binary(column.type):
+        return _Look("image", len(column), len(column))
+    text = as_text(column)
+    texts = pc.utf8_trim_whitespace(text.filter(pa.array(~is_missing(text))))
+    if not len(texts):
+        return _Look("empty", 0, 0)
+    distinct = len(pc.unique(texts))
+    if not pa.types.is_large_string(column.type):
+        numeric = not (pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type))
+        return _Look("number" if numeric else "word", distinct, len(texts))
+    values = texts.to_pylist()
+    if sum(value.lower().endswith(SUFFIXES) for value in values) >= 0.8 * len(values):
+        return _Look("image", distinct, len(values))
+    if as_numbers(column)[1].sum() <= STRANGE * len(values) and any(re.match(NUMBER, value) for value in values[:100]):
+        return _Look("number", distinct, len(values))
+    words = float(np.mean([len(value.split()) for value in values]))
+    width = float(np.mean([len(value) + 2 * sum("\u2e80" <= c <= "\ud7a3" for c in value) for value in values]))
+    named = _base(name) in TEXTS
+    long = (words >= 2.5 or width >= 12) if named else (words >= 3 or width >= 20)
+    varied = distinct > 0.5 * len(values) or distinct > 1000 or (width > 40 and distinct > 20)
+    return _Look("text" if (long and varied) or (named and varied) else "word", distinct, len(values))
+
+
+def _base(name: str) -> str:
+    return re.sub(r"[\s_\-\d]+$", "", name.casefold().strip())
+
+
+def _find_label(
+    names: list[str], looks: dict[str, _Look], *, taken: set[Any], required: bool, where: str
+) -> str | None:
+    folded = {name.casefold().strip(): name for name in reversed(names) if name not in taken}
+    for word in LABELS:
+        if word in folded:
+            return folded[word]
+    if not required:
+        return None
+    rest = [name for name in names if name not in taken]
+    last = rest[-1] if rest else None
+    if last is not None and (len(rest) > 1 or taken - {None}):
+        look = looks[last]
+        repeats = look.distinct <= max(2, 0.5 * look.filled) and look.distinct <= 200
+        target = look.kind == "number" and all(looks[name].kind in {"text", "image"} for name in rest[:-1])
+        if (look.kind in {"word", "number"} and repeats) or target:
+            return last
+    if len(rest) > 1 and looks[rest[-1]].kind == "empty":
+        raise DataError(f"the last column {rest[-1]!r} is empty", where=where, hint="name the label column with label")
+    hint = f"name it with label; columns: {', '.join(names)}"
+    near = [name for name in names if difflib.get_close_matches(name.casefold(), LABELS, n=1, cutoff=0.75)]
+    raise DataError("no label column found", where=where, hint=f"is it {near[0]!r}? {hint}" if near else hint)
+
+
+def _modality_of(inputs: tuple[str, ...], looks: dict[str, _Look]) -> str:
+    kinds = {looks[name].kind for name in inputs}
+    if kinds == {"image"}:
+        return "image"
+    if kinds == {"text"} or (len(inputs) == 1 and _like_text(looks[inputs[0]])):
+        return "text"
+    return "table"
+
+
+def _like_text(look: _Look) -> bool:
+    """A lone column of short but ever different strings (names, queries) is text, not a category."""
+    return look.kind == "text" or (look.kind == "word" and look.distinct > 0.5 * look.filled and look.distinct > 2)
+
+
+def _find_inputs(
+    free: list[str], looks: dict[str, _Look], modality: str | None, where: str, notes: list[str]
+) -> tuple[str, tuple[str, ...]]:
+    images = [name for name in free if looks[name].kind == "image"]
+    texts = [name for name in free if looks[name].kind == "text"]
+    others = [name for name in free if looks[name].kind in {"word", "number"} and _base(name) not in IDS]
+    if not texts and len(others) == 1 and _like_text(looks[others[0]]):
+        texts, others = others, []
+    if not texts and modality == "text":
+        texts = [name for name in others if _base(name) in TEXTS] or [n for n in others if looks[n].kind == "word"]
+    if modality in {None, "image"} and images:
+        notes.append(f"images are read from column {images[0]!r}")
+        return "image", tuple(images)
+    named = [name for name in texts if _base(name) in TEXTS]
+    if modality == "text" or (modality is None and texts and (named or len(texts) >= len(others))):
+        if not texts:
+            raise DataError(
+                "no text column found", where=where, hint=f"name it with inputs; columns: {', '.join(free)}"
+            )
+        used = named if named and others and len(named) < len(texts) else texts
+        plural = "s" * (len(used) > 1)
+        notes.append(f"text is read from column{plural} {', '.join(map(repr, used))}")
+        left = [name for name in free if name not in used]
+        if left:
+            notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (name inputs to use them)")
+        return "text", tuple(used)
+    if modality == "image":
+        raise DataError(
+            "no column of image paths found", where=where, hint=f"name it with inputs; columns: {', '.join(free)}"
+        )
+    used = others + (texts if modality == "table" else [])
+    used = [name for name in free if name in used]
+    left = [name for name in free if name not in used]
+    if left:
+        notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (empty, an identifier or free text)")
+    return "table", tuple(used)
+
+
+def _table_kinds(
+    table: pa.Table, inputs: tuple[str, ...], *, explicit: bool, where: str, notes: list[str]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Number or category, decided once over all rows; columns of ever new words are left out."""
+    kinds: dict[str, str] = {}
+    for name in inputs:
+        column = table.column(name)
+        if pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
+            kinds[name] = "category"
+            continue
+        values, strange = as_numbers(column)
+        filled = int((~np.isnan(values)).sum())
+        if filled and strange.sum() <= STRANGE * (filled + strange.sum()):
+            kinds[name] = "number"
+            if strange.any():
+                notes.append(f"{strange.sum()} cell(s) of {name!r} are no numbers and count as missing")
+            continue
+        text = as_text(column)
+        given = int((~is_missing(text)).sum())
+        levels = len(pc.unique(text))
+        if explicit or (given and (levels <= 50 or levels <= 0.5 * given)):
+            kinds[name] = "category"
+        else:
+            notes.append(f"column {name!r} is not used: {'empty' if not given else f'{levels} different words'}")
+    if not kinds:
+        raise DataError("no input column found", where=where, hint="name the inputs")
+    numbers = sum(kind == "number" for kind in kinds.values())
+    notes.append(f"read as a table of {numbers} number and {len(kinds) - numbers} category columns")
+    return tuple(kinds), kinds

@@ -1,0 +1,274 @@
+"""Load labelled data from files, folders, frames or arrays: ``load(source) -> Dataset``."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from graft.core.errors import DataError, UsageError
+from graft.core.types import IMBALANCE, Dataset, Task
+from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
+from graft.data.columns import BAD, Stored, as_numbers, coded, store
+from graft.data.guess import Roles, find_column, guess
+from graft.data.inputs import Source, open_source
+from graft.data.stream import Chunk, recipe, stream
+
+__all__ = ["Chunk", "load", "recipe", "stream"]
+
+
+def load(
+    source: Any,
+    *,
+    label: str | None = None,
+    inputs: str | Sequence[str] | None = None,
+    group: str | None = None,
+    task: str | Task | None = None,
+    modality: str | None = None,
+    encoding: str = "utf-8",
+    labelled: bool = True,
+    like: Dataset | dict[str, Any] | None = None,
+    bad_rows: str = "error",
+    workdir: str | Path | None = None,
+    name: str | None = None,
+) -> Dataset:
+    """Load data and find out what it is; every guess and everything left out stands in ``Dataset.notes``.
+
+    Args:
+        source: A CSV, TSV, JSON lines (text forms also ``.gz``), JSON or Parquet file; a folder with one folder of
+            images per class; a DataFrame, ``datasets.Dataset`` or Arrow table; ``(X, y)`` or ``X`` with a 2-D array
+            (table), a 3-D or 4-D array (images), a list of str or of str tuples (text).
+        label: Label column; found by name or place if not given.
+        inputs: Input columns; found if not given.  Several text columns give tuples.
+        group: Column whose values are never split between training and test.
+        task: ``"classification"`` or ``"regression"``; read off the labels if not given.
+        modality: ``"text"``, ``"image"`` or ``"table"``; guessed if not given.
+        encoding: Of text files.
+        labelled: Whether labels are wanted; without them ``y`` is None.
+        like: A data set, or its ``recipe``, whose columns and task this source must follow.
+        bad_rows: ``"error"`` names the rows that cannot be read; ``"drop"`` leaves them out with a note.
+        workdir: Where large data are put to be memory-mapped; a temporary folder if not given.
+        name: What to call the data in messages; the file's name if not given.
+
+    Raises:
+        DataError: The source cannot be read or used; one line says what, where and what to do.
+
+    Example:
+        >>> data = load((["good", "bad", "fine", "awful"], ["+", "-", "+", "-"]))
+        >>> len(data), data.task.classes, data.take()[:2]
+        (4, ('+', '-'), ['good', 'bad'])
+    """
+    if bad_rows not in {"error", "drop"}:
+        raise UsageError(f"unknown bad_rows {bad_rows!r}", hint="use error or drop")
+    wanted = (inputs,) if isinstance(inputs, str) else tuple(inputs or ())
+    known = read_roles(like if isinstance(like, dict) else recipe(like)) if like is not None else None
+    columns = [*wanted, *filter(None, (label, group)), *(known[0].inputs if known else ())]
+    opened = open_source(source, encoding=encoding, columns=columns, labelled=labelled)
+    stored = store(opened.blocks, Path(workdir) if workdir else None, tolerate=bad_rows == "drop")
+    notes = _unusable(stored, opened, drop=bad_rows == "drop")
+    if known:
+        roles = fit_roles(
+            known[0], stored.table, where=opened.where, own_images=opened.modality == "image", images=stored.images
+        )
+        roles = dataclasses.replace(roles, label=label or _label_of(roles, opened, stored.table), group=group)
+        task = task or known[1]
+    else:
+        roles = _roles(stored, opened, label=label, inputs=wanted, group=group, modality=modality, labelled=labelled)
+    rows, spoilt = assemble(
+        stored.table, roles, base=opened.base, images=stored.images, owner=stored.owner, strict=known is not None
+    )
+    notes += [*roles.notes, *_left_out(spoilt, stored, opened, strict=bool(known) and bad_rows == "error")]
+    keep = np.ones(len(rows), bool)
+    keep[list(spoilt)] = False
+    data = Dataset(
+        rows, None, task if isinstance(task, Task) else Task("classification", roles.modality, ()), np.arange(len(rows)),
+        columns=roles.inputs, name=name or opened.name, line_of=stored.lines,
+    )  # fmt: skip
+    if labelled and roles.label is None:
+        raise DataError("the data have no labels", where=opened.where, hint="pass (X, y), or name the label column")
+    if labelled and roles.label is not None:
+        column = stored.table.column(
+            find_column(roles.label, stored.table.column_names, role="label", where=opened.where)
+        )
+        data, keep = _label(data, column, keep, task=task, roles=roles, opened=opened, notes=notes)
+    if roles.group:
+        data = dataclasses.replace(data, groups=_groups(stored.table.column(roles.group)))
+    data = data.select(np.flatnonzero(keep))
+    if labelled and not known:
+        notes += _remarks(data, opened)
+    return dataclasses.replace(data, notes=tuple(notes))
+
+
+def _some(numbers: Sequence[int] | np.ndarray, unit: str) -> str:
+    """``lines 3, 7, 9 and 4 more``."""
+    first = ", ".join(str(int(number)) for number in numbers[:5])
+    more = f" and {len(numbers) - 5} more" if len(numbers) > 5 else ""
+    return f"{unit}{'s' * (len(numbers) > 1)} {first}{more}"
+
+
+def _unusable(stored: Stored, opened: Source, *, drop: bool) -> list[str]:
+    """Notes on rows that could not be read, or an error."""
+    usable = len(stored.lines)
+    if not usable and not stored.unusable:
+        raise DataError("there are no rows" + (", only a header" * (opened.path is not None)), where=opened.where)
+    if not stored.bad:
+        return []
+    fatal = next((bad for bad in stored.bad if "never closed" in bad.reason), None)
+    bad = fatal or stored.bad[0]
+    where = f"{opened.where}, {opened.unit} {bad.line}"
+    if fatal:
+        raise DataError(bad.reason, where=where, hint='close it, or write a quote inside a cell as ""')
+    if not drop:
+        others = [item.line for item in stored.bad[1:]]
+        also = f"also {_some(others, opened.unit)}{'+' * (stored.unusable >= BAD)}; " if others else ""
+        cure = (
+            opened.advice()
+            if " is not " in bad.reason and "0x" in bad.reason
+            else "--bad-rows drop leaves such rows out"
+        )
+        raise DataError(bad.reason, where=where, hint=also + cure)
+    if stored.unusable > usable:
+        raise DataError(
+            f"{stored.unusable} of {stored.unusable + usable} rows cannot be read", where=where, hint=bad.reason
+        )
+    lines = _some([item.line for item in stored.bad], opened.unit)
+    return [f"{stored.unusable} unreadable row(s) left out: {lines} ({bad.reason})"]
+
+
+def _label_of(roles: Roles, opened: Source, table: pa.Table) -> str | None:
+    names = table.column_names
+    return roles.label if roles.label in names or opened.label not in names else opened.label
+
+
+def _roles(stored: Stored, opened: Source, **hints: Any) -> Roles:
+    if opened.modality == "image":
+        inputs = () if stored.images is not None else ("image",)
+        group = hints["group"] and find_column(
+            hints["group"], stored.table.column_names, role="group", where=opened.where
+        )
+        return Roles("image", inputs, hints["label"] or opened.label, group)
+    hints["label"] = hints["label"] or opened.label
+    return guess(stored.table, where=opened.where, **hints)
+
+
+def _left_out(spoilt: dict[int, str], stored: Stored, opened: Source, *, strict: bool) -> list[str]:
+    """Notes on examples that are no examples; an error where most are."""
+    if not spoilt:
+        return []
+    places = sorted(spoilt)
+    lines = stored.lines[places]
+    first = spoilt[places[0]]
+    where = f"{opened.where}, {opened.unit} {lines[0]}"
+    if len(spoilt) > len(stored.lines) / 2:
+        raise DataError(f"{len(spoilt)} of {len(stored.lines)} rows cannot be used", where=where, hint=first)
+    if "is not a number" in first and strict:
+        raise DataError(first, where=where, hint="leave the cell empty if it is unknown, or --bad-rows drop")
+    if "image" in first:
+        few = "; ".join(spoilt[place] for place in places[:3]) + (" …" if len(places) > 3 else "")
+        return [f"{len(spoilt)} image(s) left out: {few}"]
+    return [f"{len(spoilt)} row(s) left out: {first} ({_some(lines, opened.unit)})"]
+
+
+def _label(
+    data: Dataset,
+    column: pa.ChunkedArray,
+    keep: np.ndarray,
+    *,
+    task: str | Task | None,
+    roles: Roles,
+    opened: Source,
+    notes: list[str],
+) -> tuple[Dataset, np.ndarray]:  # fmt: skip
+    """The data set with targets, and which rows have one."""
+    lines, label = data.line_of, str(roles.label)
+    assert lines is not None
+    if isinstance(task, Task):
+        y, gone, strange = read_labels(column, task)
+        if (strange & keep).any():
+            place = int(np.flatnonzero(strange & keep)[0])
+            where = f"{opened.where}, {opened.unit} {lines[place]}"
+            few = f"classes: {', '.join(task.classes[:8])}{' …' if len(task.classes) > 8 else ''}"
+            what = f"label {str(column[place].as_py())!r} is not a class of the model"
+            if not task.is_classification:
+                what, few = f"label {str(column[place].as_py())!r} is not a number", ""
+            raise DataError(what, where=where, hint=few or None)
+    else:
+        try:
+            task, y, gone = _infer(column, keep, kind=task, roles=roles, lines=lines, opened=opened)
+        except DataError as error:
+            raise DataError(error.what, where=error.where or opened.where, hint=error.hint) from None
+        if not task.is_classification:
+            notes.append(f"{label!r} holds numbers: the task is regression (classification can be asked for)")
+    gone = gone & keep
+    if gone.any():
+        if not (keep & ~gone).any():
+            raise DataError(f"the label column {label!r} is empty", where=opened.where)
+        notes.append(f"{int(gone.sum())} row(s) without a label left out ({_some(lines[gone], opened.unit)})")
+    return dataclasses.replace(data, y=y, task=task), keep & ~gone
+
+
+def _infer(
+    column: pa.ChunkedArray, keep: np.ndarray, *, kind: str | None, roles: Roles, lines: np.ndarray, opened: Source
+) -> tuple[Task, np.ndarray, np.ndarray]:
+    """Task, targets (N,) and which are missing, without one Python object per row."""
+    label = str(roles.label)
+    names, codes = coded(column)
+    counts = np.bincount(codes[keep & (codes >= 0)], minlength=len(names))
+    present = counts > 0
+    if not present.any():
+        raise DataError(f"the label column {label!r} is empty")
+    if kind != "regression":
+        task = Task.infer(names[present], modality=roles.modality, kind=kind, target=label)
+        kind = task.kind
+    if kind == "regression":
+        values, strange = as_numbers(column)
+        if (strange & keep).any():
+            place = int(np.flatnonzero(strange & keep)[0])
+            where = f"{opened.where}, {opened.unit} {lines[place]}"
+            raise DataError(f"label {str(column[place].as_py())!r} is not a number", where=where)
+        there = ~np.isnan(values)
+        task = Task.infer(values[there & keep], modality=roles.modality, kind="regression", target=label)
+        return task, np.asarray(task.encode(np.where(there, values, task.center))), ~there
+    ratio = counts[present].max() / counts[present].min()
+    task = dataclasses.replace(task, metric="macro_f1" if ratio > IMBALANCE else "accuracy")
+    index = np.full(len(names) + 1, -1, np.int64)
+    index[:-1][present] = task.encode(names[present])
+    return task, index[codes], codes < 0
+
+
+def _groups(column: pa.ChunkedArray) -> np.ndarray:
+    """Group number of each row; a row without a group is a group of its own."""
+    names, codes = coded(column)
+    alone = codes < 0
+    return np.where(alone, len(names) + np.cumsum(alone) - 1, codes)
+
+
+def _remarks(data: Dataset, opened: Source) -> list[str]:
+    """Notes on single-row classes, repeated rows, and repeated rows whose labels differ."""
+    notes = []
+    y, lines = data.y, data.line_of
+    assert y is not None
+    assert lines is not None
+    if data.task.is_classification:
+        counts = np.bincount(y, minlength=data.task.outputs)
+        single = [data.task.classes[c] for c in np.flatnonzero(counts == 1)]
+        if single:
+            few = ", ".join(single[:5]) + (" …" if len(single) > 5 else "")
+            notes.append(f"{len(single)} class(es) with one row can be trained on but not scored: {few}")
+    keys = data.X.keys(data.rows)  # type: ignore[attr-defined]
+    _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+    repeated = np.flatnonzero(first[inverse] != np.arange(len(keys)))
+    if len(repeated):
+        notes.append(f"{len(repeated)} row(s) repeat an earlier row ({_some(lines[data.rows[repeated]], opened.unit)})")
+        differ = repeated[y[repeated] != y[first[inverse[repeated]]]]
+        pairs = [f"{lines[data.rows[first[inverse[i]]]]} and {lines[data.rows[i]]}" for i in differ[:3]]
+        if pairs:
+            more = " …" if len(differ) > 3 else ""
+            notes.append(
+                f"{len(differ)} repeated row(s) have different labels ({opened.unit}s {', '.join(pairs)}{more})"
+            )
+    return notes

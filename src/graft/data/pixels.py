@@ -1,0 +1,110 @@
+"""The classical representation of images: small pixels, gradient histograms, a colour histogram."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graft.core.types import Dataset
+
+SIDE = 32  # px, to which images are resized; less where all images are smaller
+PIXELS = 16  # px, of the pixel part at most
+CELL = 8  # px, cells of gradient histograms
+ANGLES = 9  # bins of unsigned gradient direction
+LEVELS = 4  # per channel, of the colour histogram
+BLOCK = 256  # images decoded at a time
+
+
+class ImageVectors:
+    """Pixels (at most 16 x 16 x 3 in [0, 1]), histograms of oriented gradients, square roots of colour shares.
+
+    Logistic regression on standardised vectors, accuracy on hymenoptera / trashnet / CIFAR-10 (1,000 rows): pixels
+    alone 0.54 / 0.43 / 0.29, all three 0.67 / 0.53 / 0.47; the time is that of decoding.
+    """
+
+    def __init__(self) -> None:
+        self.side = SIDE
+
+    def fit(self, dataset: Dataset) -> ImageVectors:
+        """Choose the size: that of the largest image in a sample, at most ``SIDE``, a multiple of ``CELL``."""
+        chosen = np.unique(np.linspace(0, max(len(dataset) - 1, 0), 64).astype(np.int64))[: len(dataset)]
+        largest = max(max(image.shape[:2]) for image in dataset.take(chosen))
+        self.side = min(SIDE, -(-largest // CELL) * CELL)
+        return self
+
+    def transform(self, dataset: Dataset) -> np.ndarray:
+        """Array (N, D) of float32."""
+        parts = []
+        for start in range(0, len(dataset), BLOCK):
+            images = np.stack([small(image, self.side) for image in dataset.take(slice(start, start + BLOCK))])
+            parts.append(np.concatenate([_pixels(images), gradients(images.mean(axis=3)), colours(images)], axis=1))
+        return np.concatenate(parts) if parts else np.zeros((0, self._width()), np.float32)
+
+    def _width(self) -> int:
+        blank = np.zeros((1, self.side, self.side, 3), np.float32)
+        return _pixels(blank).shape[1] + gradients(blank[..., 0]).shape[1] + LEVELS**3
+
+    def words(self) -> str:
+        """What the vector holds."""
+        return f"pixels, gradient directions in {CELL} px cells and {LEVELS**3} colours of {self.side} x {self.side} px"
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """The size as JSON; no arrays."""
+        return {"side": self.side}, {}
+
+    @classmethod
+    def from_state(cls, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> ImageVectors:  # noqa: ARG003  (protocol)
+        """The inverse of ``state``."""
+        vectors = cls()
+        vectors.side = int(facts["side"])
+        return vectors
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """Mean of 2 x 2 px where the images are larger than ``PIXELS``: (N, S, S, 3) -> (N, D)."""
+    n, side = images.shape[:2]
+    if side > PIXELS:
+        images = images.reshape(n, side // 2, 2, side // 2, 2, 3).mean(axis=(2, 4))
+    return images.reshape(n, -1)
+
+
+def colours(images: np.ndarray) -> np.ndarray:
+    """Square roots of the shares of ``LEVELS``³ colours: (N, S, S, 3) in [0, 1] -> (N, LEVELS³), rows of length 1."""
+    level = np.minimum((images * LEVELS).astype(np.int64), LEVELS - 1)
+    colour = (level[..., 0] * LEVELS + level[..., 1]) * LEVELS + level[..., 2]
+    n, bins = len(images), LEVELS**3
+    counts = np.bincount((np.arange(n)[:, None, None] * bins + colour).ravel(), minlength=n * bins).reshape(n, bins)
+    return np.sqrt(counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def small(image: np.ndarray, side: int) -> np.ndarray:
+    """An RGB image as float32 (side, side, 3) in [0, 1]."""
+    from PIL import Image
+
+    if image.shape[:2] != (side, side):
+        image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX, reducing_gap=2.0))
+    return image.astype(np.float32) / np.float32(255)
+
+
+def gradients(grey: np.ndarray) -> np.ndarray:
+    """Histograms of gradient direction over cells, normalised over 2 x 2 blocks: (N, side, side) -> (N, D).
+
+    Dalal and Triggs (2005), with hard assignment to bins.
+    """
+    down, right = np.gradient(grey, axis=(1, 2))
+    size = np.hypot(down, right).astype(np.float32)
+    angle = np.floor(np.arctan2(down, right) % np.pi / np.pi * ANGLES).astype(np.int64).clip(0, ANGLES - 1)
+    n, side = grey.shape[0], grey.shape[1]
+    cells = max(side // CELL, 1)
+    index = np.minimum(np.arange(side) // CELL, cells - 1)
+    place = (np.arange(n)[:, None, None] * cells + index[:, None]) * cells + index
+    histogram = np.bincount((place * ANGLES + angle).ravel(), size.ravel(), n * cells * cells * ANGLES)
+    histogram = histogram.reshape(n, cells, cells, ANGLES)
+    if cells == 1:
+        parts = [histogram[:, 0, 0]]
+    else:
+        corners = [(i, j) for i in range(cells - 1) for j in range(cells - 1)]
+        parts = [histogram[:, i : i + 2, j : j + 2].reshape(n, -1) for i, j in corners]
+    parts = [part / np.sqrt((part**2).sum(1, keepdims=True) + 1e-4) for part in parts]
+    return np.concatenate(parts, axis=1).astype(np.float32)

@@ -1,0 +1,110 @@
+"""Read new files for prediction as the training data were read, in chunks, with nothing lost and order kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from graft.core.errors import DataError, UsageError
+from graft.core.types import Dataset
+from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
+from graft.data.columns import as_text
+from graft.data.formats import Block
+from graft.data.inputs import Source, open_source
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some consecutive input rows.
+
+    Attributes:
+        data: The usable rows; labelled only if every one of them has a label that the task knows.
+        row_numbers: 0-based input position of each row of ``data`` (B,).
+        bad: The other rows: (0-based position, reason), in order.
+        labels: What the label column says for each row of ``data``, as text; None where there is no such column.
+    """
+
+    data: Dataset
+    row_numbers: np.ndarray
+    bad: list[tuple[int, str]]
+    labels: np.ndarray | None = None
+
+
+def recipe(data: Dataset) -> dict[str, Any]:
+    """How to read new files as this data set was read: plain JSON.
+
+    Example:
+        >>> from graft.data.load import load
+        >>> recipe(load((["good", "bad"], ["+", "-"])))["inputs"]
+        ['text']
+    """
+    return {
+        "format": 1,
+        "modality": data.task.modality,
+        "inputs": list(data.columns),
+        "label": data.task.target,
+        "kinds": dict(getattr(data.X, "kinds", {})),
+        "task": {**dataclasses.asdict(data.task), "classes": list(data.task.classes)},
+    }
+
+
+def stream(
+    source: Any, like: Dataset | dict[str, Any], *, chunk: int = 4096, encoding: str = "utf-8"
+) -> Iterator[Chunk]:
+    """Read a source in chunks; every input row is in exactly one chunk, in ``row_numbers`` or in ``bad``.
+
+    A row is bad if its line cannot be read, all its texts are empty, its image cannot be decoded, or a word stands in
+    a column of numbers.  Memory does not grow with the file.
+
+    Args:
+        source: As for ``load``.
+        like: The training data, or their ``recipe``.
+        chunk: Input rows per chunk.
+        encoding: Of text files.
+
+    Raises:
+        DataError: The file cannot be read, or an input column is missing.
+
+    Example:
+        >>> from graft.data.load import load
+        >>> train = load((["good", "bad"], ["+", "-"]))
+        >>> [(c.data.take(), c.row_numbers.tolist(), c.bad) for c in stream(["fine", " ", "poor"], train)]
+        [(['fine', 'poor'], [0, 2], [(1, 'empty text')])]
+    """
+    if chunk < 1:
+        raise UsageError("chunk must be at least 1")
+    how = like if isinstance(like, dict) else recipe(like)
+    roles, _ = read_roles(how)
+    opened = open_source(source, encoding=encoding, rows=chunk, columns=roles.inputs, labelled=False)
+    return (_chunk(block, how, opened) for block in opened.blocks)
+
+
+def _chunk(block: Block, how: dict[str, Any], opened: Source) -> Chunk:
+    roles, task = read_roles(how)
+    bad = [(item.number, item.reason) for item in block.bad]
+    if not len(block.numbers) and not block.table.column_names:  # nothing but unreadable lines so far
+        block = dataclasses.replace(
+            block, table=pa.table({name: pa.array([], pa.large_string()) for name in roles.inputs})
+        )
+    own = opened.modality == "image"
+    if roles.modality != "image" and own:
+        raise DataError(f"images cannot be read by a model of {roles.modality}", where=opened.where)
+    roles = fit_roles(roles, block.table, where=opened.where, own_images=own, images=block.images)
+    rows, spoilt = assemble(block.table, roles, base=opened.base, images=block.images)
+    bad += [(int(block.numbers[place]), reason) for place, reason in spoilt.items()]
+    good = np.setdiff1d(np.arange(len(rows)), np.fromiter(spoilt, np.int64, len(spoilt)))
+    data = Dataset(rows, None, task, good, columns=roles.inputs, name=opened.name, line_of=block.lines)
+    label = next((name for name in (roles.label, opened.label) if name in block.table.column_names), None)
+    labels = None
+    if label is not None:
+        column = block.table.column(label)
+        labels = np.array(as_text(column).to_pylist(), dtype=object)[good]
+        y, gone, strange = read_labels(column, task)
+        if len(good) and not (gone | strange)[good].any():
+            data = dataclasses.replace(data, y=y[good])
+    return Chunk(data, block.numbers[good], sorted(bad), labels)

@@ -1,0 +1,36 @@
+"""Predict what a fit will cost before it starts, and learn from what it did cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BACKWARD = 2.0  # a backward pass costs about two forward passes over the trained part
+UPDATE = 3e-9  # seconds per trained weight and step for clipping and the fused optimizer; corrected by the first fit
+
+
+@dataclass
+class Cost:
+    """Seconds of training one source on this machine.
+
+    One step over a batch costs forward · (1 + BACKWARD · share) + UPDATE · weights, with the share of the network that
+    is trained; ``correction`` is the ratio of measured to predicted time of the fits so far.
+
+    Attributes:
+        forward: Seconds per row of one forward pass, measured.
+        weights: Weights that are trained when all blocks are.
+        correction: Learned factor.
+    """
+
+    forward: float
+    weights: int
+    correction: float = 1.0
+
+    def training(self, rows: int, steps: int, batch_size: int, *, share: float = 1.0) -> float:
+        """Predicted seconds of that many steps, with the head's features computed once before."""
+        per_step = batch_size * self.forward * (1 + BACKWARD * share) + UPDATE * self.weights * share
+        return self.correction * (steps * per_step + rows * self.forward)
+
+    def learn(self, predicted: float, measured: float) -> None:
+        """Correct later predictions by a fit that took ``measured`` seconds."""
+        if predicted > 0 and measured > 0:
+            self.correction *= min(5.0, max(0.2, measured / predicted))

@@ -1,0 +1,259 @@
+"""Metrics with intervals.  Every metric is prepared on (task, y, outputs) and then is a function of row weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from graft.core.errors import DataError, UsageError
+from graft.core.types import Task
+from graft.nn.bootstrap import Interval, Weighted, accuracy, bootstrap, interval, macro_f1, r2
+
+BINS = 15  # equal-width bins of confidence for the calibration error, as in Guo et al. 2017
+_TINY = 1e-15  # smallest probability in a logarithm
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: Its name.
+        kind: The kind of task it belongs to.
+        larger: Whether larger is better.
+        prepare: Takes task, encoded targets (n,) and outputs, gives a function of weights (R, n) -> (R,).
+    """
+
+    name: str
+    kind: str
+    larger: bool
+    prepare: Callable[[Task, np.ndarray, np.ndarray], Weighted]
+
+
+def balanced_accuracy(y: np.ndarray, outputs: np.ndarray) -> Weighted:
+    """Prepare the mean recall over the classes that occur in y."""
+    true = np.eye(outputs.shape[1])[y]
+    columns = np.hstack([true * (outputs.argmax(axis=1) == y)[:, None], true])
+
+    def value(weight: np.ndarray) -> np.ndarray:
+        hits, support = np.split(weight @ columns, 2, axis=1)
+        return (hits / np.where(support > 0, support, 1)).sum(axis=1) / (support > 0).sum(axis=1)
+
+    return value
+
+
+def log_loss(y: np.ndarray, outputs: np.ndarray) -> Weighted:
+    """Prepare the mean of -log p_y, in nats; p is clipped at 1e-15."""
+    return _mean(-np.log(outputs[np.arange(len(y)), y].clip(_TINY)))
+
+
+def calibration_error(y: np.ndarray, outputs: np.ndarray) -> Weighted:
+    """Prepare the expected calibration error Σ_b |Σ_{i in b} (correct_i - confidence_i)| / n over 15 equal bins.
+
+    It is biased upward for few rows: even perfect probabilities score about √(bins / n) · 0.3.
+
+    References:
+        Guo et al. (2017). On calibration of modern neural networks. ICML.
+    """
+    gap = (outputs.argmax(axis=1) == y) - outputs.max(axis=1)
+    columns = np.eye(BINS)[_bin(outputs.max(axis=1))] * gap[:, None]
+    return lambda weight: np.abs(weight @ columns).sum(axis=1) / weight.sum(axis=1)
+
+
+def spearman(y: np.ndarray, outputs: np.ndarray) -> Weighted:
+    """Prepare Spearman's rank correlation: Pearson's of the mid-ranks, which are taken anew in every resample."""
+    values = [np.unique(np.asarray(each).ravel(), return_inverse=True)[1] for each in (y, outputs)]
+
+    def value(weight: np.ndarray) -> np.ndarray:
+        total = weight.sum(axis=1, keepdims=True)
+        first, second = (_ranks(weight, each) - (total + 1) / 2 for each in values)  # mid-ranks average (n + 1) / 2
+        top = (weight * first * second).sum(axis=1)
+        bottom = np.sqrt((weight * first**2).sum(axis=1) * (weight * second**2).sum(axis=1))
+        return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 0.0)
+
+    return value
+
+
+def _ranks(weight: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Mid-ranks (R, n) of rows repeated by weight, where ``order`` (n,) numbers the distinct values."""
+    per_value = np.zeros((int(order.max()) + 1, len(weight)))
+    np.add.at(per_value, order, weight.T)
+    upto = per_value.cumsum(axis=0)
+    return (upto - (per_value - 1) / 2)[order].T
+
+
+def _mean(each: np.ndarray) -> Weighted:
+    return lambda weight: weight @ each / weight.sum(axis=1)
+
+
+def _root_mean(each: np.ndarray) -> Weighted:
+    return lambda weight: np.sqrt(weight @ each / weight.sum(axis=1))
+
+
+def _bin(confidence: np.ndarray) -> np.ndarray:
+    return (confidence * BINS).astype(int).clip(0, BINS - 1)
+
+
+def _residual(task: Task, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Errors in the user's own unit."""
+    return (y - outputs.reshape(len(y))) * task.scale
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "classification", larger=True, prepare=lambda _, y, out: accuracy(y, out)),
+        Metric("balanced_accuracy", "classification", larger=True, prepare=lambda _, y, out: balanced_accuracy(y, out)),
+        Metric("macro_f1", "classification", larger=True, prepare=lambda _, y, out: macro_f1(y, out)),
+        Metric("log_loss", "classification", larger=False, prepare=lambda _, y, out: log_loss(y, out)),
+        Metric("ece", "classification", larger=False, prepare=lambda _, y, out: calibration_error(y, out)),
+        Metric("r2", "regression", larger=True, prepare=lambda _, y, out: r2(y, out)),
+        Metric("mae", "regression", larger=False, prepare=lambda task, y, out: _mean(np.abs(_residual(task, y, out)))),
+        Metric(
+            "rmse", "regression", larger=False, prepare=lambda task, y, out: _root_mean(_residual(task, y, out) ** 2)
+        ),
+        Metric("spearman", "regression", larger=True, prepare=lambda _, y, out: spearman(y, out)),
+    )
+}
+
+
+def score(task: Task, y: np.ndarray, outputs: np.ndarray, *, metric: str | None = None) -> float:
+    """Score outputs with one metric, by default the one that decides.
+
+    Example:
+        >>> import numpy as np
+        >>> score(Task("classification", "text", ("a", "b")), np.array([0, 1]), np.array([[0.9, 0.1], [0.6, 0.4]]))
+        0.5
+    """
+    y, outputs = checked(task, y, outputs)
+    return float(_named(task, metric or task.metric).prepare(task, y, outputs)(np.ones((1, len(y))))[0])
+
+
+def evaluate(
+    task: Task,
+    y: np.ndarray,
+    outputs: np.ndarray,
+    *,
+    metrics: tuple[str, ...] | None = None,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    level: float = 0.9,
+) -> dict[str, Interval]:
+    """Score outputs with every metric of the task, each with an interval.
+
+    Intervals are bootstrap percentiles over rows, or over whole groups, widened for few rows (``nn.bootstrap``); above
+    20,000 rows ± z·sd.  Accuracy of rows without groups has Wilson's interval, which stays honest at 0 and 1.
+
+    Args:
+        task: Kind, classes and unit.
+        y: Encoded targets (n,).
+        outputs: Class probabilities (n, C), or standardised values (n,) or (n, 1).
+        metrics: Names in ``METRICS``; None: all of the task's kind.
+        groups: Group of each row (n,): rows of one group are drawn together.
+        seed: Seed of the resamples.
+        level: Coverage of the intervals.
+
+    Returns:
+        Name to (value, low, high), the deciding metric first.  MAE and RMSE are in the unit of the targets.
+
+    Raises:
+        DataError: No rows, shapes that do not agree, outputs that are not finite or not probabilities.
+        UsageError: A metric of another kind of task.
+    """
+    y, outputs = checked(task, y, outputs, probabilities=True)
+    kind = "classification" if task.is_classification else "regression"
+    names = metrics or tuple(name for name, metric in METRICS.items() if metric.kind == kind)
+    ordered = sorted(names, key=lambda name: name != task.metric)
+    prepared = [_named(task, name).prepare(task, y, outputs) for name in ordered]
+    draws = bootstrap(prepared, len(y), seed=seed, groups=groups)
+    size = len(y) if groups is None else len(np.unique(groups))
+    result: dict[str, Interval] = {}
+    for name, one, drawn in zip(ordered, prepared, draws.T, strict=True):
+        value = float(one(np.ones((1, len(y))))[0])
+        exact = name == "accuracy" and groups is None
+        result[name] = wilson(value, len(y), level=level) if exact else interval(value, drawn, level=level, size=size)
+    return result
+
+
+def wilson(share: float, n: int, *, level: float) -> Interval:
+    """Compute Wilson's interval of a share of n independent rows.
+
+    Example:
+        >>> [round(end, 3) for end in wilson(1.0, 32, level=0.95)]
+        [1.0, 0.893, 1.0]
+    """
+    z2 = float(norm.ppf((1 + level) / 2)) ** 2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    return share, float(min(centre - half, share)), float(max(centre + half, share))
+
+
+def confusion(task: Task, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Count rows (C, C) by true class (row) and predicted class (column)."""
+    y, outputs = checked(task, y, outputs)
+    size = task.outputs
+    return np.bincount(y * size + outputs.argmax(axis=1), minlength=size * size).reshape(size, size)
+
+
+def per_class(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str, float | int | str]]:
+    """List precision, recall, F1, support and predicted count of every class; 0 where the divisor is 0."""
+    table = confusion(task, y, outputs)
+    hits, support, predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    return [
+        {
+            "class": name,
+            "precision": float(hits[c] / max(1, predicted[c])),
+            "recall": float(hits[c] / max(1, support[c])),
+            "f1": float(2 * hits[c] / max(1, support[c] + predicted[c])),
+            "support": int(support[c]),
+            "predicted": int(predicted[c]),
+        }
+        for c, name in enumerate(task.classes)
+    ]
+
+
+def reliability(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str, float | int]]:
+    """List mean confidence, accuracy and count of every bin of confidence that has rows."""
+    y, outputs = checked(task, y, outputs, probabilities=True)
+    confidence, correct = outputs.max(axis=1), outputs.argmax(axis=1) == y
+    bins = _bin(confidence)
+    return [
+        {
+            "confidence": float(confidence[bins == b].mean()),
+            "accuracy": float(correct[bins == b].mean()),
+            "count": int((bins == b).sum()),
+        }
+        for b in np.unique(bins)
+    ]
+
+
+def checked(
+    task: Task, y: np.ndarray, outputs: np.ndarray, *, probabilities: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Targets (n,) and outputs (n, C) as arrays that agree with each other and the task.
+
+    Raises:
+        DataError: They do not.
+    """
+    y, outputs = np.asarray(y), np.asarray(outputs, dtype=np.float64)
+    outputs = outputs[:, None] if outputs.ndim == 1 else outputs
+    if len(y) == 0:
+        raise DataError("there are no rows to score")
+    if outputs.shape != (len(y), task.outputs):
+        raise DataError(f"outputs have shape {outputs.shape}, the task needs {(len(y), task.outputs)}")
+    if not np.isfinite(outputs).all():
+        row = int(np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0])
+        raise DataError("outputs are not finite", where=f"scored row {row + 1}")
+    if task.is_classification and probabilities and (outputs.min() < 0 or abs(outputs.sum(axis=1) - 1).max() > 1e-3):
+        raise DataError("outputs are not probabilities", hint="each row is at least 0 and sums to 1")
+    return y, outputs
+
+
+def _named(task: Task, name: str) -> Metric:
+    if name not in METRICS or METRICS[name].kind != task.kind:
+        fitting = ", ".join(known for known, metric in METRICS.items() if metric.kind == task.kind)
+        raise UsageError(f"no metric {name!r} for {task.kind}", hint=f"known: {fitting}")
+    return METRICS[name]

@@ -1,0 +1,226 @@
+"""Try candidates on held-out rows: the same folds for all, each result kept, hopeless ones stopped early."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graft.core.errors import BudgetError, GraftError
+from graft.core.registry import TRANSFERS
+from graft.core.types import Dataset, ModelSpec
+from graft.sources.base import Backbone
+from graft.transfer.base import BaseTransfer, Setting
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to get to predictions: a transfer with its settings and, where it needs one, a source.
+
+    Attributes:
+        transfer: Name in the registry.
+        settings: Constructor keywords without ``source``.
+        spec: The pretrained model, or None.
+        source: What is handed to the transfer: a URI, or an opened backbone that nothing changes.
+        seconds: Predicted time of a fit on ``rows`` rows, as a function of rows.
+        folds: On how many folds it is tried at most; None for all.
+    """
+
+    transfer: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    spec: ModelSpec | None = None
+    source: str | Backbone | None = None
+    seconds: Callable[[int], float] = lambda rows: 1.0  # noqa: ARG005  (a constant is a function of rows too)
+    folds: int | None = None
+
+    @property
+    def name(self) -> str:
+        """A name that says source, way and what differs from the default."""
+        label = TRANSFERS[self.transfer].label
+        extras = [f"{key}={value}" for key, value in self.settings.items() if key in ("blocks", "lr", "layers")]
+        return label + (f" of {self.spec.name}" if self.spec else "") + (f" ({', '.join(extras)})" if extras else "")
+
+    def make(self) -> BaseTransfer:
+        """A fresh, unfitted transfer."""
+        arguments = dict(self.settings)
+        if TRANSFERS[self.transfer].needs_source:
+            arguments["source"] = self.source if self.source is not None else self.spec
+        return TRANSFERS[self.transfer](**arguments)
+
+
+@dataclass
+class Trial:
+    """What came of a candidate.
+
+    Attributes:
+        candidate: What was tried.
+        state: ``"done"``, ``"stopped"`` (clearly worse, or out of time after some folds), ``"failed"``, ``"skipped"``.
+        outputs: Held-out outputs (n, C) or (n,); NaN where a row was not predicted.
+        seconds: Time of fitting and predicting.
+        fit_seconds: Time of one fit, the mean over folds.
+        folds: Folds done.
+        reason: Why it failed, stopped or was skipped.
+        curves: Learning curve of each fold.
+    """
+
+    candidate: Candidate
+    state: str = "done"
+    outputs: np.ndarray | None = None
+    seconds: float = 0.0
+    fit_seconds: float = 0.0
+    predicted_seconds: float = 0.0
+    ms_per_example: float = 0.0
+    folds: int = 0
+    reason: str = ""
+    curves: list[list[dict[str, float]]] = field(default_factory=list)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can be chosen."""
+        return self.state == "done" and self.outputs is not None
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Mask (n,) of the rows that were predicted."""
+        assert self.outputs is not None
+        return ~np.isnan(self.outputs.reshape(len(self.outputs), -1)[:, 0])
+
+
+class TrialStore:
+    """Finished folds on disk, so that a killed run goes on where it stood.
+
+    Args:
+        folder: Where; None keeps nothing.
+        key: What must be equal for a result to be used again: data, folds, version.
+    """
+
+    def __init__(self, folder: Path | None, key: str) -> None:
+        self.folder, self.key = folder, key
+
+    def path(self, candidate: Candidate, fold: int) -> Path | None:
+        """File of one fold of one candidate."""
+        if self.folder is None:
+            return None
+        uri = candidate.spec.weights_sha256 or candidate.spec.uri if candidate.spec else ""
+        facts = [self.key, candidate.transfer, candidate.settings, uri, fold]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+        return self.folder / f"{digest}.npz"
+
+    def load(self, path: Path | None) -> tuple[np.ndarray, dict[str, Any]] | None:
+        """A finished fold, or None."""
+        if path is None or not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return file["outputs"], json.loads(str(file["facts"]))
+        except (OSError, ValueError, KeyError):
+            path.unlink(missing_ok=True)  # half-written by something else: do it again
+            return None
+
+    def save(self, path: Path | None, outputs: np.ndarray, facts: dict[str, Any]) -> None:
+        """Keep a finished fold."""
+        if path is None:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            np.savez(file, outputs=outputs, facts=np.asarray(json.dumps(facts)))
+        temporary.replace(path)
+
+
+def try_candidate(
+    candidate: Candidate,
+    data: Dataset,
+    folds: Folds,
+    *,
+    setting: Setting,
+    store: TrialStore,
+    share: float = 1.0,
+    hopeless: Callable[[np.ndarray], str] | None = None,
+) -> Trial:
+    """Fit on the training part of each fold and predict the rest.
+
+    Args:
+        candidate: What to try.
+        data: All rows.
+        folds: Positions (train, test).
+        setting: Clock, progress and cache.
+        store: Finished folds.
+        share: Share of the time left that this candidate may use.
+        hopeless: Given the outputs so far, says why to stop, or "" to go on.
+
+    Returns:
+        The trial; a failure is a trial with a reason, never a crash.
+    """
+    folds = folds[: candidate.folds] if candidate.folds else folds
+    trial = Trial(candidate, predicted_seconds=sum(candidate.seconds(len(train)) for train, _ in folds))
+    outputs = np.full((len(data), data.task.outputs) if data.task.is_classification else len(data), np.nan)
+    allowed = setting.clock.left() * share
+    start = time.perf_counter()
+    for index, (train, test) in enumerate(folds):
+        path = store.path(candidate, index)
+        try:
+            found = store.load(path)
+            if found is None:
+                left = (allowed - (time.perf_counter() - start)) / (len(folds) - index)
+                found = _one_fold(candidate, data, train, test, _within(setting, left, path))
+                store.save(path, *found)
+        except BudgetError as error:
+            trial.state, trial.reason = "stopped", str(error)
+            break
+        except (GraftError, RuntimeError, ValueError, MemoryError, OSError) as error:
+            trial.state, trial.reason = "failed", " ".join(str(error).split())[:300] or type(error).__name__
+            break
+        outputs[test] = found[0]
+        _add(trial, found[1])
+        reason = hopeless(outputs) if hopeless and index + 1 < len(folds) else ""
+        if reason:
+            trial.state, trial.reason = "stopped", reason
+            break
+    if trial.folds:
+        trial.outputs = outputs
+        trial.fit_seconds /= trial.folds
+        trial.ms_per_example /= trial.folds
+    return trial
+
+
+def _within(setting: Setting, seconds: float, path: Path | None) -> Setting:
+    checkpoint = path.with_suffix(".safetensors") if path else None
+    clock = setting.clock if seconds == float("inf") else setting.clock.part(seconds)
+    return dataclasses.replace(setting, clock=clock, checkpoint=checkpoint)
+
+
+def _one_fold(
+    candidate: Candidate, data: Dataset, train: np.ndarray, test: np.ndarray, setting: Setting
+) -> tuple[np.ndarray, dict[str, Any]]:
+    if setting.clock.expired:
+        raise BudgetError("no time was left")
+    start = time.perf_counter()
+    transfer = candidate.make().fit(data.select(train), setting=setting)
+    fitted = time.perf_counter()
+    outputs = transfer.outputs(data.select(test), store=setting.store)
+    done = time.perf_counter()
+    facts = {
+        "seconds": done - start, "fit_seconds": fitted - start, "ms": 1000 * (done - fitted) / max(1, len(test)),
+        "curve": transfer.curve_,
+    }
+    return outputs, facts
+
+
+def _add(trial: Trial, facts: dict[str, Any]) -> None:
+    trial.folds += 1
+    trial.seconds += facts["seconds"]
+    trial.fit_seconds += facts["fit_seconds"]
+    trial.ms_per_example += facts["ms"]
+    if facts["curve"]:
+        trial.curves.append(facts["curve"])

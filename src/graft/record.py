@@ -1,0 +1,231 @@
+"""The record of a run: what was tried, what it scored, and the answer in words.  Everything the report shows."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graft import __version__
+from graft.core.registry import MODALITIES, TRANSFERS
+from graft.core.runtime import environment
+from graft.core.types import Dataset, RankRow, Run
+from graft.evaluate.metrics import confusion, evaluate, per_class, reliability
+from graft.evaluate.search import Trial
+from graft.evaluate.selection import selected_score
+from graft.nn.calibration import fit_temperature
+from graft.nn.heads import to_outputs
+from graft.trust.audit import audit_sentences, hardest, mislabelled
+from graft.trust.guard import Verdict
+
+if TYPE_CHECKING:
+    from graft.auto import AutoFit, Config
+    from graft.transfer.base import BaseTransfer
+
+SHOWN = 20  # rows in the tables of hard and doubtful rows
+Score = tuple[float, float, float]
+
+
+def data_facts(data: Dataset) -> dict[str, Any]:
+    """What was understood of a data set, for the screen and the report."""
+    modality = MODALITIES[data.task.modality]
+    facts: dict[str, Any] = {
+        "name": data.name, "rows": len(data), "columns": list(data.columns), "notes": list(data.notes),
+        "facts": modality.describe(data), "example": modality.walk(data, 0),
+    }
+    if data.task.is_classification:
+        counts = np.bincount(data.y, minlength=data.task.outputs)
+        facts["per_class"] = dict(zip(data.task.classes, counts.tolist(), strict=True))
+    else:
+        quantiles = np.quantile(data.labels, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
+        facts["target_quantiles"] = [float(value) for value in quantiles]
+    return facts
+
+
+def trial_score(trial: Trial, data: Dataset, config: Config) -> Score | None:
+    """The task's metric of a trial on the rows it predicted, with its interval."""
+    if trial.outputs is None or not trial.rows.any():
+        return None
+    rows = np.flatnonzero(trial.rows)
+    task = data.task
+    groups = None if data.groups is None else data.groups[rows]
+    scores = evaluate(
+        task, data.y[rows], trial.outputs[rows], metrics=(task.metric,), groups=groups, seed=config.seed,
+        level=config.level,
+    )
+    return scores[task.metric]
+
+
+def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer, fitted_rows: int) -> Run:
+    """Put everything that happened into a ``Run``."""
+    data, config, task = auto.search, auto.config, auto.search.task
+    scores = [trial_score(trial, data, config) for trial in auto.trials]
+    final, optimism = _honest_score(auto, chosen)
+    baseline = _strongest_baseline(auto.trials, scores)
+    run = Run(
+        config={**dataclasses.asdict(config), "budget_seconds": auto.clock.budget, "version": __version__},
+        task=dataclasses.asdict(task),
+        data={
+            **data_facts(auto.data), "fingerprint": auto.data.fingerprint(), "split": _split_facts(auto),
+            "ranking_sentences": [*auto.ranking.sentences, *_left_out(auto)],
+        },
+        ranking=[_rank_row(row, apart) for row, apart in zip(
+            auto.ranking.rows, [None, *auto.ranking.separated, *[None] * len(auto.ranking.rows)], strict=False
+        )],
+        trials=[_trial_row(trial, value) for trial, value in zip(auto.trials, scores, strict=True)],
+        history=[
+            {"trial": trial.candidate.name, **point} for trial in auto.trials for point in (trial.curves or [[]])[0]
+        ],
+        guard={
+            "level": config.level, "chosen": verdict.chosen, "decision": verdict.decision,
+            "sentence": verdict.sentence, "compared": [dataclasses.asdict(item) for item in verdict.compared],
+        },
+        environment=environment(),
+    )
+    _judge(run, auto, chosen)
+    spec = chosen.candidate.spec
+    run.answer = {
+        "decision": verdict.decision, "trial": chosen.candidate.name, "transfer": chosen.candidate.transfer,
+        "source": spec.uri if spec else None, "source_name": spec.name if spec else None,
+        "settings": model._settings(), "metric": task.metric, "score": list(final), "level": config.level,  # noqa: SLF001
+        "optimism": optimism, "baseline": baseline, "seconds": round(auto.clock.elapsed(), 1),
+        "budget_seconds": auto.clock.budget, "ms_per_example": chosen.ms_per_example, "fitted_rows": fitted_rows,
+    }
+    run.answer["sentence"] = _sentence(run)
+    return run
+
+
+def _honest_score(auto: AutoFit, chosen: Trial) -> tuple[Score, float]:
+    """The score of the chosen way, corrected for having been the best of several on the same rows."""
+    data, task = auto.search, auto.search.task
+    usable = {t.candidate.name: t.outputs for t in auto.trials if t.usable}
+    rows = np.flatnonzero(np.logical_and.reduce([t.rows for t in auto.trials if t.usable]))
+    own = trial_score(chosen, data, auto.config)
+    assert own is not None
+    if len(usable) < 2:
+        return own, 0.0
+    groups = None if data.groups is None else data.groups[rows]
+    picked = selected_score(
+        task, data.y[rows], {name: outputs[rows] for name, outputs in usable.items()},
+        level=auto.config.level, seed=auto.config.seed, groups=groups,
+    )
+    shift = max(0.0, picked.optimism)
+    value, low, high = own
+    return (value - shift, low - shift, high - shift), shift
+
+
+def _strongest_baseline(trials: list[Trial], scores: list[Score | None]) -> dict[str, Any] | None:
+    found = [
+        (value[0], trial.candidate.name, value)
+        for trial, value in zip(trials, scores, strict=True)
+        if value and trial.usable and TRANSFERS[trial.candidate.transfer].simplicity <= 1
+    ]
+    if not found:
+        return None
+    _, name, value = max(found)
+    return {"name": name, "score": list(value)}
+
+
+def _judge(run: Run, auto: AutoFit, chosen: Trial) -> None:
+    """Metrics, confusion, reliability and doubtful rows of the chosen way on held-out rows."""
+    data, task = auto.search, auto.search.task
+    rows = np.flatnonzero(chosen.rows)
+    y, outputs = data.y[rows], chosen.outputs[rows]
+    if task.is_classification:
+        # the model that is returned carries this one temperature too
+        logits = np.log(outputs.clip(1e-12))
+        outputs = to_outputs(logits, task, fit_temperature(logits, y))
+    groups = None if data.groups is None else data.groups[rows]
+    metrics = evaluate(task, y, outputs, groups=groups, seed=auto.config.seed, level=auto.config.level)
+    run.metrics = {name: list(value) for name, value in metrics.items()}
+    if not task.is_classification:
+        truth, guess = task.decode(y), task.decode(outputs)
+        some = np.linspace(0, len(rows) - 1, min(500, len(rows))).astype(int)
+        run.metrics["scatter"] = [[float(a), float(b)] for a, b in zip(truth[some], guess[some], strict=True)]
+        names = ("q05", "q25", "q50", "q75", "q95")
+        residual = np.quantile(truth - guess, [0.05, 0.25, 0.5, 0.75, 0.95])
+        run.metrics["residuals"] = dict(zip(names, residual.tolist(), strict=True))
+        return
+    run.metrics["confusion"] = confusion(task, y, outputs).tolist()
+    run.metrics["per_class"] = per_class(task, y, outputs)
+    run.metrics["reliability"] = reliability(task, y, outputs)
+    hard, doubtful = hardest(task, y, outputs, top=SHOWN), mislabelled(task, y, outputs, top=SHOWN)
+    run.metrics["hardest"] = [_row(item, data.select(rows)) for item in hard]
+    run.metrics["mislabelled"] = [_row(item, data.select(rows)) for item in doubtful]
+    run.audit = {"sentences": audit_sentences(task, y, outputs)}
+
+
+def _row(item: Any, data: Dataset) -> dict[str, Any]:
+    """A doubtful row with what a person needs to judge it."""
+    facts = dataclasses.asdict(item) if dataclasses.is_dataclass(item) else dict(item)
+    position = int(facts["row"])
+    storage = int(data.rows[position])
+    facts["row"] = storage
+    if data.line_of is not None:
+        facts["line"] = int(data.line_of[storage])
+    example = data.take(slice(position, position + 1))
+    if data.task.modality == "image":
+        facts["thumbnail"] = _thumbnail(example[0])
+    elif data.task.modality == "table":
+        facts["input"] = ", ".join(f"{key}={value[0]}" for key, value in list(example.items())[:8])
+    else:
+        text = example[0] if isinstance(example[0], str) else " ⁂ ".join(example[0])
+        facts["input"] = text if len(text) <= 240 else text[:239] + "…"
+    return facts
+
+
+def _thumbnail(picture: np.ndarray) -> str:
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    image.thumbnail((96, 96))
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=80)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _split_facts(auto: AutoFit) -> dict[str, Any]:
+    many = len(auto.folds) > 1
+    return {
+        "kind": f"{len(auto.folds)}-fold" if many else "holdout", "folds": len(auto.folds),
+        "train": len(auto.folds[0][0]), "test": len(auto.scored), "grouped": auto.search.groups is not None,
+        "searched": len(auto.search),
+    }
+
+
+def _left_out(auto: AutoFit) -> list[str]:
+    return [f"{spec.name} was not considered: {reason}" for spec, reason in auto.left_out]
+
+
+def _rank_row(row: RankRow, apart: bool | None) -> dict[str, Any]:
+    return {
+        "uri": row.spec.uri, "name": row.spec.name, "parameters": row.spec.parameters, "cost_ms": 1000 * row.cost,
+        "seconds": row.seconds, "scores": {name: list(value) for name, value in row.scores.items()},
+        "failure": row.failure, "separated": apart, "licence": row.spec.licence,
+        "languages": list(row.spec.languages),
+    }
+
+
+def _trial_row(trial: Trial, value: Score | None) -> dict[str, Any]:
+    candidate = trial.candidate
+    return {
+        "name": candidate.name, "source": candidate.spec.uri if candidate.spec else None,
+        "source_name": candidate.spec.name if candidate.spec else None, "transfer": candidate.transfer,
+        "settings": candidate.settings, "baseline": TRANSFERS[candidate.transfer].simplicity <= 1,
+        "state": trial.state, "score": list(value) if value else None, "seconds": round(trial.seconds, 3),
+        "predicted_seconds": round(trial.predicted_seconds, 3), "ms_per_example": trial.ms_per_example,
+        "folds": trial.folds, "reason": trial.reason,
+    }
+
+
+def _sentence(run: Run) -> str:
+    """The answer in words."""
+    answer, guard = run.answer, run.guard
+    value, low, high = answer["score"]
+    name = answer["trial"][:1].upper() + answer["trial"][1:]
+    metric = answer["metric"].replace("_", " ").replace("r2", "R²")
+    text = f"{name} scores {value:.3f} {metric} [{low:.3f}, {high:.3f}] on held-out rows."
+    return f"{text} {guard['sentence']}"

@@ -1,0 +1,271 @@
+"""Image backbone over the vision networks of transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from graft.core.errors import DataError, SourceError
+from graft.core.types import ModelSpec
+from graft.sources.base import Backbone, Batch
+from graft.sources.layers import find_blocks, find_stem
+from graft.sources.text import _config_digest, copy_card, save_network
+
+AGREES = 1e-3  # largest difference from the model's own image processor at which ours is used
+
+
+class ImageReader:
+    """Resize, crop and normalise as a transformers image processor says, keeping uint8 until the batch is made.
+
+    Args:
+        processor: The processor, one that works on PIL images.
+
+    Attributes:
+        fast: Whether our own path gives the processor's values (checked on two images); otherwise it is called itself.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+        facts = json.loads(processor.to_json_string())
+        self.facts = facts
+        self.size, self.crop = facts.get("size") or {}, facts.get("crop_size") or {}
+        self.resample = facts.get("resample", 2)
+        self.mean = np.asarray(facts.get("image_mean") or 0.0, dtype=np.float32)
+        self.std = np.asarray(facts.get("image_std") or 1.0, dtype=np.float32)
+        if not facts.get("do_normalize"):
+            self.mean, self.std = np.float32(0), np.float32(1)
+        self.scale = np.float32(facts.get("rescale_factor", 1 / 255) if facts.get("do_rescale") else 1)
+        self.crop_share = facts.get("crop_pct") if "ConvNext" in type(processor).__name__ else None
+        self.fast = self._agrees()
+
+    def _agrees(self) -> bool:
+        random = np.random.default_rng(0)
+        try:
+            for shape in ((61, 83, 3), (300, 260, 3)):
+                image = random.integers(0, 256, shape, dtype=np.uint8)
+                ours, theirs = self.pixels([self.shape(image)])[0], self.slow(image)
+                if ours.shape != theirs.shape or np.abs(ours.numpy() - theirs).max() > AGREES:
+                    return False
+        except (ValueError, KeyError, TypeError):
+            return False
+        return True
+
+    def slow(self, image: np.ndarray) -> np.ndarray:
+        """The processor's own float32 output (3, H, W)."""
+        values = self.processor(images=image, return_tensors="np", input_data_format="channels_last")
+        return np.asarray(values["pixel_values"][0], dtype=np.float32)
+
+    def shape(self, image: np.ndarray) -> np.ndarray:
+        """Resize and crop: uint8 (H, W, 3) -> uint8 (h, w, 3)."""
+        if self.facts.get("do_resize"):
+            image = self._resize(image)
+        if self.facts.get("do_center_crop"):
+            image = _center(image, int(self.crop["height"]), int(self.crop["width"]))
+        return image
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        edge = self.size.get("shortest_edge")
+        if edge is None:
+            return _scaled(image, int(self.size["height"]), int(self.size["width"]), self.resample)
+        if self.crop_share is None:
+            return _scaled(image, *_around(image, edge), self.resample)
+        if edge >= 384:  # ConvNeXT's rule: large inputs are warped, not cropped
+            return _scaled(image, edge, edge, self.resample)
+        return _center(_scaled(image, *_around(image, int(edge / self.crop_share)), self.resample), edge, edge)
+
+    def pixels(self, images: list[np.ndarray]) -> Tensor:
+        """Normalise: uint8 (h, w, 3) each -> float32 (B, 3, h, w)."""
+        stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+        scale = torch.as_tensor(self.scale / self.std).reshape(1, -1, 1, 1)
+        shift = torch.as_tensor(self.mean / self.std).reshape(1, -1, 1, 1)
+        return (stacked * scale - shift).contiguous()
+
+
+def _scaled(image: np.ndarray, height: int, width: int, resample: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((width, height), resample=resample))
+
+
+def _around(image: np.ndarray, edge: int) -> tuple[int, int]:
+    """Height and width with the shorter side ``edge``."""
+    height, width = image.shape[:2]
+    if width <= height:
+        return int(edge * height / width), edge
+    return edge, int(edge * width / height)
+
+
+def _center(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Middle part; smaller images are padded with zeros, the odd row above and left, as transformers does."""
+    high, wide = image.shape[:2]
+    if high < height or wide < width:
+        top, left = max(0, -(-(height - high) // 2)), max(0, -(-(width - wide) // 2))
+        padded = np.zeros((max(high, height), max(wide, width), image.shape[2]), dtype=image.dtype)
+        padded[top : top + high, left : left + wide] = image
+        image, (high, wide) = padded, padded.shape[:2]
+    top, left = (high - height) // 2, (wide - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+class ImageBackbone(Backbone):
+    """A vision network of transformers with its image processor.
+
+    A layer is the last output at each resolution (convolutional networks) or the output of each block
+    (transformers), pooled by mean over positions or by the class token where there is one.  The last layer is what the
+    model's own head reads.  BatchNorm statistics are never updated: their momentum in these checkpoints (0.997 in
+    PyTorch's sense) would replace them by those of one batch.
+
+    Args:
+        network: The network without head.
+        reader: How pictures become pixels.
+        spec: What is known of the model.
+        head: The whole model whose base is ``network``, where it has a trained classification head.
+    """
+
+    def __init__(
+        self, network: nn.Module, reader: ImageReader, spec: ModelSpec, *, head: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.model = network if head is None else head
+        self._has_head = head is not None
+        self.reader, self.spec = reader, spec
+        self._path, blocks = find_blocks(self.network)
+        self._count = len(blocks)
+        self._class_token = any(
+            name.rsplit(".", 1)[-1] == "cls_token" for name, _ in self.network.named_parameters()
+        ) and not getattr(self.model.config, "use_mean_pooling", False)
+
+    @property
+    def network(self) -> nn.Module:
+        """The network without its head."""
+        return self.model.base_model if self._has_head else self.model
+
+    def train(self, mode: bool = True) -> ImageBackbone:
+        """Switch to training; BatchNorm layers stay in evaluation."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001  (the only name of the family)
+                module.eval()
+        return self
+
+    def preprocess(self, examples: Any) -> list[np.ndarray]:
+        """Resize and crop pictures: uint8 (H, W, 3) -> uint8 (h, w, 3); the processor's float32 where ours differs.
+
+        Raises:
+            DataError: An example is not a picture.
+        """
+        read = self.reader.shape if self.reader.fast else self.reader.slow
+
+        def encode(image: Any) -> np.ndarray:
+            image = np.asarray(image)
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+                found = f"{image.dtype} {image.shape}"
+                raise DataError(f"a picture must be uint8 (height, width, 3), not {found}", hint="convert it to RGB")
+            return np.array(read(image))
+
+        # PIL and numpy release the interpreter lock here; more threads than torch uses would fight with it.
+        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
+            return list(pool.map(encode, examples))
+
+    def length(self, encoded: np.ndarray) -> int:
+        """One: all pictures cost the same."""
+        return 1
+
+    def collate(self, encoded: list[np.ndarray]) -> Batch:
+        """``pixel_values`` (B, 3, H, W)."""
+        if self.reader.fast:
+            return {"pixel_values": self.reader.pixels(encoded)}
+        return {"pixel_values": torch.from_numpy(np.stack(encoded))}
+
+    def forward_features(self, batch: Batch) -> list[Tensor]:
+        """The chosen layers, bottom to top."""
+        return self._layers(self.network(**batch, output_hidden_states=True, return_dict=True))
+
+    def _layers(self, output: Any) -> list[Tensor]:
+        hidden = list(output.hidden_states)
+        if len(hidden) == self._count + 1:  # the first is the stem's output
+            hidden = hidden[1:]
+        last = output.last_hidden_state
+        pooled = getattr(output, "pooler_output", None)
+        if last.ndim == 4 and pooled is not None and not isinstance(self.network.pooler, nn.AdaptiveAvgPool2d):
+            last = pooled.flatten(1)  # ConvNeXT and others normalise after pooling
+        if hidden[-1].shape == last.shape or hidden[-1].ndim == 3 or last.ndim == 2:
+            hidden[-1] = last
+        else:
+            hidden.append(last)
+        return [
+            layer
+            for layer, above in zip(hidden, [*hidden[1:], None], strict=True)
+            if above is None or layer.ndim != 4 or above.ndim != 4 or layer.shape[2:] != above.shape[2:]
+            or (above is hidden[-1] and layer.shape[1] != above.shape[1])
+        ]  # fmt: skip
+
+    def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
+        """Layers and logits in one pass."""
+        if not self.spec.classes:
+            return self.forward_features(batch), None
+        kept: list[Any] = []
+        handle = self.network.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+        try:
+            logits = self.model(**batch, output_hidden_states=True, return_dict=True).logits
+        finally:
+            handle.remove()
+        return self._layers(kept[0]), logits
+
+    def classify(self, batch: Batch) -> Tensor | None:
+        """Logits of the model's own head, or None."""
+        return self.model(**batch, return_dict=True).logits if self.spec.classes else None
+
+    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Mean over positions, or the class token."""
+        if hidden.ndim == 4:
+            return hidden.mean((2, 3))
+        if hidden.ndim == 3:
+            return hidden[:, 0] if self._class_token else hidden.mean(1)
+        return hidden
+
+    def stem(self) -> list[nn.Module]:
+        """First convolution or patch embeddings."""
+        return find_stem(self.network, self._path)
+
+    def blocks(self) -> list[nn.Module]:
+        """Stages, inverted residuals or transformer blocks, bottom to top."""
+        return find_blocks(self.network)[1]
+
+    def preprocessing(self) -> dict[str, Any]:
+        """How pictures become pixels."""
+        facts = hashlib.sha256(json.dumps(self.reader.facts, sort_keys=True).encode()).hexdigest()
+        return {"reader": facts, "fast": self.reader.fast, "config": _config_digest(self.model.config)}
+
+    def save(self, folder: Path) -> None:
+        """Write the model as transformers does, with its processor and model card."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_network(self.model, folder)
+        self.reader.processor.save_pretrained(folder)
+        copy_card(self.spec, folder)
+
+
+def open_reader(folder: Path) -> ImageReader:
+    """The image processor of a model folder.
+
+    Raises:
+        SourceError: There is none, or it needs a package that is not there.
+    """
+    from transformers import AutoImageProcessor
+
+    if not (folder / "preprocessor_config.json").is_file():
+        hint = "without it the size and normalisation of pictures are unknown"
+        raise SourceError(f"no preprocessor_config.json in {folder}", hint=hint)
+    try:
+        processor = AutoImageProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, backend="pil"
+        )
+    except Exception as error:  # transformers raises many kinds; each becomes one line
+        raise SourceError(f"the image processor of {folder.name} cannot be opened: {error}") from error
+    return ImageReader(processor)

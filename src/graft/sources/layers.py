@@ -1,0 +1,50 @@
+"""Find the repeated blocks of a network, and what comes before them, without knowing its architecture."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _outermost(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.ModuleList]]:
+    """Module lists of equal-typed modules that lie in no other one."""
+    found: list[tuple[str, nn.ModuleList]] = []
+    for name, child in network.named_children():
+        path = f"{prefix}{name}"
+        if isinstance(child, nn.ModuleList) and len(child) and len({type(part) for part in child}) == 1:
+            found.append((path, child))
+        else:
+            found += _outermost(child, f"{path}.")
+    return found
+
+
+def find_blocks(network: nn.Module) -> tuple[str, list[nn.Module]]:
+    """Path and modules of the list of blocks, bottom to top: the outermost list that holds most of the weights.
+
+    Without such a list the network's children are its blocks, and the path is empty.
+
+    Example:
+        For BERT ``("encoder.layer", [BertLayer, …])``; for a ResNet ``("encoder.stages", [ResNetStage, …])``.
+    """
+    lists = _outermost(network)
+    if not lists:
+        return "", [child for child in network.children() if _size(child)]
+    path, blocks = max(lists, key=lambda item: _size(item[1]))
+    return path, list(blocks)
+
+
+def find_stem(network: nn.Module, path: str) -> list[nn.Module]:
+    """Modules with weights registered before the list of blocks at ``path``, at any level above it."""
+    stem: list[nn.Module] = []
+    module = network
+    for name in path.split(".") if path else []:
+        for other, child in module.named_children():
+            if other == name:
+                break
+            if _size(child):
+                stem.append(child)
+        module = module.get_submodule(name)
+    return stem

@@ -1,0 +1,267 @@
+"""Text backbone over any encoder or decoder of transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from graft.core.errors import DataError, SourceError
+from graft.core.types import ModelSpec
+from graft.sources import scripts
+from graft.sources.base import Backbone, Batch, Coverage
+from graft.sources.layers import find_blocks, find_stem
+
+LONGEST = 512  # tokens; longer texts are cut unless a source says otherwise
+_MULTIPLE = 8  # lengths are padded to a multiple: fewer shapes, aligned matrix products
+
+
+def mean_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real tokens: (B, T, D), (B, T) -> (B, D)."""
+    weight = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+
+
+def max_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Largest value over real tokens."""
+    return hidden.masked_fill(mask.unsqueeze(-1) == 0, float("-inf")).amax(1)
+
+
+def first_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The first real token (``[CLS]``)."""
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.int().argmax(1)]
+
+
+def last_token(hidden: Tensor, mask: Tensor) -> Tensor:
+    """The last real token."""
+    last = mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), last]
+
+
+def weighted_mean_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Mean with weights 1, 2, 3 … by position."""
+    weight = torch.arange(1, mask.shape[1] + 1, device=hidden.device).unsqueeze(0) * mask
+    weight = weight.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
+
+
+def mean_sqrt_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
+    """Sum over real tokens divided by the root of their number."""
+    weight = mask.unsqueeze(-1).to(hidden.dtype)
+    return (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9).sqrt()
+
+
+POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cls": first_token,
+    "max": max_tokens,
+    "mean": mean_tokens,
+    "mean_sqrt_len_tokens": mean_sqrt_tokens,
+    "weightedmean": weighted_mean_tokens,
+    "lasttoken": last_token,
+}
+
+
+class TextBackbone(Backbone):
+    """A text network of transformers with its tokenizer.
+
+    A layer is the output of a block; the last one is the network's output, after its final normalisation if it has
+    one.  An encoded example is an int32 array (T,) of token numbers, or (2, T) with segment numbers below them.
+
+    Args:
+        network: The network without head.
+        tokenizer: A fast tokenizer of transformers.
+        spec: What is known of the model.
+        longest: Tokens kept of each example.
+        pooling: Names of ``POOLINGS``; several are put side by side.
+        head: The whole model whose base is ``network``, where it has a trained classification head.
+        lower: Whether texts are put in lower case first.
+        prompt: Text put before every example.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        tokenizer: Any,
+        spec: ModelSpec,
+        *,
+        longest: int = LONGEST,
+        pooling: Sequence[str] = ("mean",),
+        head: nn.Module | None = None,
+        lower: bool = False,
+        prompt: str = "",
+    ) -> None:
+        super().__init__()
+        # The whole model, or its base: registered once, so that every weight has one name.
+        self.model = network if head is None else head
+        self._has_head = head is not None
+        self.tokenizer, self.spec = tokenizer, spec
+        self.longest, self.pooling, self.lower, self.prompt = longest, tuple(pooling), lower, prompt
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_padding()
+        self._backend.enable_truncation(longest)
+        self._path, _ = find_blocks(self.network)
+        self._pad = pad_number(tokenizer, self.model.config)
+        self._segments = getattr(self.model.config, "type_vocab_size", 0) > 1
+
+    @property
+    def network(self) -> nn.Module:
+        """The network without its head."""
+        if not self._has_head:
+            return self.model
+        return self.model.base_model
+
+    def preprocess(self, examples: Any) -> list[np.ndarray]:
+        """Tokenize texts or pairs of texts.
+
+        Raises:
+            DataError: An example is neither a text nor a pair of texts.
+        """
+        encodings = self._backend.encode_batch_fast([self._clean(example) for example in examples])
+        if not self._segments:
+            return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        pairs = any(not isinstance(example, str) for example in examples[:1])
+        if not pairs:
+            return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
+        return [np.array([encoding.ids, encoding.type_ids], dtype=np.int32) for encoding in encodings]
+
+    def _clean(self, example: Any) -> Any:
+        parts = (example,) if isinstance(example, str) else tuple(example) if isinstance(example, (tuple, list)) else ()
+        if len(parts) not in {1, 2} or not all(isinstance(part, str) for part in parts):
+            what = f"{len(parts)} texts" if len(parts) > 2 else f"a {type(example).__name__}"
+            raise DataError(f"{self.spec.name} reads a text or two texts, not {what}", hint="name one or two text columns")
+        parts = tuple(part.lower() if self.lower else part for part in parts)
+        parts = (self.prompt + parts[0], *parts[1:])
+        return parts[0] if len(parts) == 1 else parts
+
+    def length(self, encoded: np.ndarray) -> int:
+        """Number of tokens."""
+        return int(encoded.shape[-1])
+
+    def collate(self, encoded: list[np.ndarray]) -> Batch:
+        """Pad to a multiple of 8: ``input_ids`` and ``attention_mask`` (B, T), ``token_type_ids`` where they are used."""
+        longest = max((item.shape[-1] for item in encoded), default=1)
+        width = -(-max(longest, 1) // _MULTIPLE) * _MULTIPLE
+        width = width if width <= self.longest else max(longest, 1)
+        numbers = np.full((len(encoded), width), self._pad, dtype=np.int64)
+        mask = np.zeros((len(encoded), width), dtype=np.int64)
+        types = np.zeros((len(encoded), width), dtype=np.int64)
+        for row, item in enumerate(encoded):
+            count = item.shape[-1]
+            mask[row, :count] = 1
+            numbers[row, :count] = item if item.ndim == 1 else item[0]
+            if item.ndim == 2:
+                types[row, :count] = item[1]
+        batch = {"input_ids": torch.from_numpy(numbers), "attention_mask": torch.from_numpy(mask)}
+        if self._segments:
+            batch["token_type_ids"] = torch.from_numpy(types)
+        return batch
+
+    def _layers(self, output: Any) -> list[Tensor]:
+        hidden = list(output.hidden_states[1:])  # the first is the embeddings
+        hidden[-1] = output.last_hidden_state
+        return hidden
+
+    def forward_features(self, batch: Batch) -> list[Tensor]:
+        """Outputs (B, T, D) of every block, bottom to top."""
+        return self._layers(self.network(**batch, output_hidden_states=True, return_dict=True))
+
+    def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
+        """Layers and logits in one pass."""
+        if not self.spec.classes:
+            return self.forward_features(batch), None
+        kept: list[Any] = []
+        handle = self.network.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+        try:
+            logits = self.model(**batch, output_hidden_states=True, return_dict=True).logits
+        finally:
+            handle.remove()
+        return self._layers(kept[0]), logits
+
+    def classify(self, batch: Batch) -> Tensor | None:
+        """Logits of the model's own head, or None."""
+        return self.model(**batch, return_dict=True).logits if self.spec.classes else None
+
+    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Pool over real tokens."""
+        if hidden.ndim == 2:
+            return hidden
+        parts = [POOLINGS[name](hidden, batch["attention_mask"]) for name in self.pooling]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def stem(self) -> list[nn.Module]:
+        """Embeddings."""
+        return find_stem(self.network, self._path)
+
+    def blocks(self) -> list[nn.Module]:
+        """Blocks, bottom to top."""
+        return find_blocks(self.network)[1]
+
+    def coverage(self, examples: Any) -> Coverage:
+        """Whether vocabulary and model card cover the script of the rows."""
+        self._backend.no_truncation()
+        try:
+            return scripts.coverage(examples, self._backend, self.tokenizer.unk_token_id, self.spec.languages)
+        finally:
+            self._backend.enable_truncation(self.longest)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """Vocabulary digest, length, pooling."""
+        vocabulary = hashlib.sha256(self._backend.to_str().encode()).hexdigest()
+        facts = {"vocabulary": vocabulary, "longest": self.longest, "pooling": list(self.pooling)}
+        return facts | {"lower": self.lower, "prompt": self.prompt, "config": _config_digest(self.model.config)}
+
+    def save(self, folder: Path) -> None:
+        """Write the model as transformers does, with its model card."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_network(self.model, folder)
+        self.tokenizer.save_pretrained(folder)
+        copy_card(self.spec, folder)
+
+
+def _config_digest(config: Any) -> str:
+    return hashlib.sha256(config.to_json_string(use_diff=False).encode()).hexdigest()
+
+
+def save_network(model: nn.Module, folder: Path) -> None:
+    """``save_pretrained`` without its progress bars."""
+    from graft.sources.loading import quiet
+
+    with quiet():
+        model.save_pretrained(folder)
+
+
+def copy_card(spec: ModelSpec, folder: Path) -> None:
+    """Carry the model card over: licence and languages hold for what was made from the model."""
+    source = Path(spec.path) / "README.md"
+    if spec.path and source.is_file() and source.resolve() != (folder / "README.md").resolve():
+        shutil.copyfile(source, folder / "README.md")
+
+
+def pad_number(tokenizer: Any, config: Any) -> int:
+    """Number of the padding token; any will do where there is none, since it is masked."""
+    for number in (tokenizer.pad_token_id, getattr(config, "pad_token_id", None), tokenizer.eos_token_id):
+        if isinstance(number, int) and number >= 0:
+            return number
+    return 0
+
+
+def longest_input(tokenizer: Any, network: nn.Module, cap: int = LONGEST) -> int:
+    """Tokens that the network can take: its positions, its tokenizer's limit, and ``cap``."""
+    limits = [cap]
+    if 0 < (tokenizer.model_max_length or 0) < 10**6:
+        limits.append(int(tokenizer.model_max_length))
+    positions = getattr(network.config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        # RoBERTa's position numbers start behind the padding number: two positions are lost.
+        tables = [m for n, m in network.named_modules() if "position" in n and isinstance(m, nn.Embedding)]
+        start = max((table.padding_idx + 1 for table in tables if table.padding_idx is not None), default=0)
+        limits.append(positions - start)
+    if min(limits) < 4:
+        raise SourceError(f"the model takes only {min(limits)} tokens", hint="its configuration is damaged")
+    return min(limits)

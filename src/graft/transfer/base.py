@@ -1,0 +1,207 @@
+"""BaseTransfer: a way to get from a labelled data set to predictions, with or without a pretrained source.
+
+Transfers are scikit-learn estimators whose constructor keywords are their whole configuration.  They take raw rows
+(anything ``graft.load_data`` takes) or a ``Dataset``, and write a folder of safetensors and JSON that opens anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+from sklearn.base import BaseEstimator
+
+from graft import __version__
+from graft.core.errors import DataError, SourceError
+from graft.core.registry import TRANSFERS
+from graft.core.runtime import Clock, Progress, silent
+from graft.core.store import Store
+from graft.core.types import Dataset, Features, ModelSpec, Task
+from graft.data.load import load, recipe
+from graft.features import encode, extract
+from graft.nn.calibration import fit_temperature
+from graft.nn.heads import to_outputs
+from graft.sources.base import Backbone, open_model
+
+BLOCK = 4096  # rows predicted at a time, so memory does not grow with the data
+TINY = 1e-12  # smallest probability in a logarithm
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The surroundings of one fit.
+
+    Attributes:
+        clock: The fit ends before it runs out.
+        progress: Told what happens.
+        store: Where features are cached; None for no cache.
+        checkpoint: File from which a killed training goes on; None for no checkpoint.
+    """
+
+    clock: Clock = field(default_factory=Clock)
+    progress: Progress = silent
+    store: Store | None = None
+    checkpoint: Path | None = None
+
+
+class BaseTransfer(BaseEstimator):
+    """Base of all ways to transfer.  A subclass writes ``_fit``, ``_outputs``, ``_arrays`` and ``_restore``.
+
+    Attributes:
+        needs_source: Whether it starts from a pretrained model (a constructor keyword ``source``).
+        simplicity: Rank from simple (0) to complex; the guard prefers the simpler of two equals.
+        label: What to call it in a sentence.
+        task_: The task it was fitted on.
+        recipe_: How raw rows are read.
+        curve_: Learning curve, a list of dicts; empty for closed forms.
+    """
+
+    needs_source: ClassVar[bool] = False
+    simplicity: ClassVar[int] = 0
+    label: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+
+    task_: Task
+    recipe_: dict[str, Any]
+    backbone_: Backbone | None
+
+    def fit(self, X: Any, y: Any = None, *, setting: Setting | None = None) -> Self:
+        """Learn from labelled rows.
+
+        Args:
+            X: A labelled ``Dataset``, or raw rows.
+            y: Labels of raw rows.
+            setting: Clock, progress, cache and checkpoint.
+
+        Raises:
+            DataError: There are no labels.
+        """
+        data = X if isinstance(X, Dataset) else load(X if y is None else (X, y))
+        if data.y is None:
+            raise DataError(f"{data.name} has no labels to learn from")
+        self.task_, self.recipe_, self.curve_ = data.task, recipe(data), []
+        self.backbone_, self.temperature_ = None, 1.0
+        self._fit(data, setting or Setting())
+        return self
+
+    def outputs(self, X: Any, *, store: Store | None = None) -> np.ndarray:
+        """Class probabilities (n, C), or standardised values (n,), of a Dataset or raw rows."""
+        data = X if isinstance(X, Dataset) else load(X, labelled=False, like=self.recipe_)
+        if store is not None or len(data) <= BLOCK:
+            return self._tempered(self._outputs(data, store))
+        blocks = [np.arange(start, min(start + BLOCK, len(data))) for start in range(0, len(data), BLOCK)]
+        return self._tempered(np.concatenate([self._outputs(data.select(block), None) for block in blocks]))
+
+    def calibrate(self, outputs: np.ndarray, y: np.ndarray) -> None:
+        """Fit one softmax temperature to held-out probabilities (n, C) of this way of fitting; classes do not change."""
+        if self.task_.is_classification:
+            self.temperature_ = fit_temperature(np.log(outputs.clip(TINY)), y)
+
+    def _tempered(self, outputs: np.ndarray) -> np.ndarray:
+        if self.temperature_ == 1.0 or not self.task_.is_classification:
+            return outputs
+        return to_outputs(np.log(outputs.clip(TINY)), self.task_, self.temperature_)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Class names, or values in their own unit (n,)."""
+        return self.task_.decode(self.outputs(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Class probabilities (n, C), columns in the order of ``classes_``."""
+        if not self.task_.is_classification:
+            raise AttributeError("a regression has no class probabilities")
+        return self.outputs(X)
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Class names in column order."""
+        return np.asarray(self.task_.classes, dtype=object)
+
+    def _fit(self, data: Dataset, setting: Setting) -> None:
+        raise NotImplementedError
+
+    def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
+        raise NotImplementedError
+
+    def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON state and arrays to save."""
+        raise NotImplementedError
+
+    def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        raise NotImplementedError
+
+    # -- sources -----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Backbone:
+        """A fresh copy of the source's weights, or the opened source itself where nothing will change it."""
+        source = getattr(self, "source", None)
+        if isinstance(source, Backbone):
+            return source
+        if source is None:
+            raise SourceError(f"{self.name} needs a pretrained source", hint="give source='sbert:all-MiniLM-L6-v2'")
+        return open_model(source)
+
+    def _features(self, data: Dataset, store: Store | None, setting: Setting | None = None) -> Features:
+        """Features of the rows: from the cache where there is one, else computed and forgotten."""
+        assert self.backbone_ is not None
+        if store is not None:
+            clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
+            return extract(self.backbone_, data, store=store, clock=clock, progress=progress)
+        return encode(self.backbone_, data.take())
+
+    # -- disk --------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the fitted transfer: ``model.json``, ``model.safetensors`` and, where it has one, ``source/``."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state, arrays = self._arrays()
+        if self.backbone_ is not None:
+            self.backbone_.save(folder / "source")
+        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / "model.safetensors")
+        facts = {
+            "format": 1, "graft": __version__, "transfer": self.name, "task": dataclasses.asdict(self.task_),
+            "recipe": self.recipe_, "settings": self._settings(), "state": state, "temperature": self.temperature_,
+        }
+        (folder / "model.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
+        return folder
+
+    def _settings(self) -> dict[str, Any]:
+        """Constructor keywords as JSON."""
+        settings = self.get_params(deep=False)
+        source = settings.get("source")
+        if isinstance(source, Backbone | ModelSpec):
+            settings["source"] = (source.spec if isinstance(source, Backbone) else source).uri
+        return settings
+
+
+def load_transfer(folder: str | Path) -> BaseTransfer:
+    """Open a fitted transfer from the folder that ``save`` or ``graft fit`` wrote.
+
+    Raises:
+        SourceError: It is not such a folder, or its files are broken.
+    """
+    folder = Path(folder)
+    try:
+        facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        arrays = load_file(folder / "model.safetensors")
+    except FileNotFoundError as error:
+        hint = "give the folder that graft fit wrote (it holds model.json)"
+        raise SourceError(f"{folder} is not a graft run", hint=hint) from error
+    except (OSError, ValueError, SafetensorError) as error:
+        raise SourceError(f"the run {folder} is damaged: {error}", hint="run graft fit again") from error
+    if facts.get("format") != 1:
+        raise SourceError(f"{folder} was written by a later graft ({facts.get('graft')})", hint="update graft-learn")
+    transfer: BaseTransfer = TRANSFERS[facts["transfer"]](**facts["settings"])
+    task = facts["task"]
+    transfer.task_ = Task(**{**task, "classes": tuple(task["classes"])})
+    transfer.recipe_, transfer.curve_, transfer.temperature_ = facts["recipe"], [], facts["temperature"]
+    transfer.backbone_ = open_model(f"file:{folder / 'source'}") if (folder / "source").is_dir() else None
+    transfer._restore(facts["state"], arrays)  # noqa: SLF001  (the other half of save)
+    return transfer

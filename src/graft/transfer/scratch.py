@@ -1,0 +1,46 @@
+"""From scratch: a small network without any pretraining.  A transfer that does not beat it did not transfer."""
+
+from __future__ import annotations
+
+from graft.core.registry import TRANSFERS
+from graft.core.runtime import seeded
+from graft.core.types import Dataset
+from graft.sources.base import Backbone
+from graft.sources.native import build_backbone
+from graft.transfer.finetune import Finetune
+
+
+@TRANSFERS.register("scratch")
+class Scratch(Finetune):
+    """Train TextCNN, a small ResNet or an MLP on the task alone.
+
+    The fitted network is itself a source: ``graft fit OTHER --models RUN`` starts from it.
+
+    Args:
+        epochs: Passes over the rows; None: 15, or more on small data.
+        lr: Peak rate of body and head.
+        batch_size: Rows per step.
+        weight_decay: Decoupled weight decay.
+        seed: Seed of weights, order and dropout.
+    """
+
+    label = "training from scratch"
+    name = "scratch"
+    needs_source = False
+    simplicity = 2
+
+    def __init__(
+        self, *, epochs: float | None = None, lr: float = 1e-3, batch_size: int = 32, weight_decay: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            None, epochs=epochs, lr=lr, head_lr=lr, batch_size=batch_size, weight_decay=weight_decay,
+            head_start="zero", seed=seed,
+        )
+
+    def steps(self, rows: int) -> int:
+        return super().steps(rows) if self.epochs is not None else max(200, 15 * -(-rows // self.batch_size))
+
+    def _backbone(self, data: Dataset) -> Backbone:
+        with seeded(self.seed):
+            return build_backbone(data)
