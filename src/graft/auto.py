@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from graft.core.errors import BudgetError, SourceError, UsageError
-from graft.core.registry import TRANSFERS
+from graft.core.registry import SOURCES, TRANSFERS
 from graft.core.runtime import Clock, parse_budget, silent
 from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec, RankRow, Ranking, Run
@@ -187,7 +187,7 @@ class AutoFit:
     def _baselines(self) -> None:
         for name in ("majority", "classical"):
             if name == "majority" or self._wanted(name):
-                self._try(Candidate(name))
+                self._try(Candidate(name, label=TRANSFERS[name].called(self.data.task)))
 
     def _sources(self) -> list[ModelSpec]:
         """Sources to consider: those asked for, or all reachable ones that can read the data."""
@@ -195,15 +195,7 @@ class AutoFit:
         needed = any(self._wanted(name) for name, transfer in TRANSFERS.items() if transfer.needs_source)
         if not needed:
             return []
-        specs: list[ModelSpec] = []
-        for model in self.config.models:
-            inside = [] if ":" in model else list_models(modality=modality, folders=(model,), only_folders=True)
-            specs += inside or [describe_model(model)]
-        wrong = [spec for spec in specs if spec.modality != modality]
-        if wrong:
-            raise SourceError(f"{wrong[0].uri} reads {wrong[0].modality}, the data is {modality}")
-        specs = specs if self.config.models else list_models(modality=modality)
-        specs = list({spec.uri: spec for spec in specs}.values())
+        specs = find_sources(modality, self.config.models)
         return self._readable(specs)
 
     def _readable(self, specs: list[ModelSpec]) -> list[ModelSpec]:
@@ -310,7 +302,8 @@ class AutoFit:
         simpler.sort(key=lambda trial: TRANSFERS[trial.candidate.transfer].simplicity)
         verdict = guard(
             task, y, best.outputs[rows], [(trial.candidate.name, trial.outputs[rows]) for trial in simpler],
-            chosen_name=best.candidate.name, level=self.config.level, seed=self.config.seed,
+            chosen_name=best.candidate.name, groups=None if self.search.groups is None else self.search.groups[rows],
+            tried=len(allowed), level=self.config.level, seed=self.config.seed,
         )
         returned = {trial.candidate.name: trial for trial in allowed}.get(verdict.returned, best)
         return returned, verdict
@@ -332,6 +325,28 @@ class AutoFit:
         model = chosen.candidate.make().fit(data, setting=setting)
         model.calibrate(chosen.outputs[chosen.rows], self.search.y[chosen.rows])
         return model, len(data)
+
+
+def find_sources(modality: str, models: Sequence[str] = ()) -> list[ModelSpec]:
+    """The sources named by URI or folder, or all within reach, that read this kind of input.
+
+    Raises:
+        SourceError: A named model reads something else, or a folder holds none.
+    """
+    if not models:
+        return list_models(modality=modality)
+    found: dict[str, ModelSpec] = {}
+    for model in models:
+        folder = Path(model).expanduser()
+        inside = []
+        if folder.is_dir() and not any(source.recognises(folder) for _, source in SOURCES.items()):
+            inside = [spec for spec in list_models(folders=(model,)) if Path(spec.path).parent == folder.resolve()]
+        specs = [spec for spec in inside if spec.modality == modality] or [describe_model(model)]
+        for spec in specs:
+            if spec.modality != modality:
+                raise SourceError(f"{model} reads {spec.modality}, the data are {modality}", hint="name another source")
+            found[spec.uri] = spec
+    return list(found.values())
 
 
 def _simpler(trial: Trial, best: Trial) -> bool:

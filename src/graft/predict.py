@@ -123,20 +123,11 @@ def _evaluate_source(
     truth = np.asarray([index[key] for key in wanted])[table.y]
     parts = []
     for start in range(0, len(table), BLOCK):
-        _, probabilities = encode_own(backbone, table.take(slice(start, start + BLOCK)))
-        parts.append(probabilities)
+        parts.append(encode(backbone, table.take(slice(start, start + BLOCK))).probabilities)
     task = Task("classification", table.task.modality, tuple(classes), "accuracy", table.task.target)
     metrics = evaluate(task, truth, np.concatenate(parts), level=level, metrics=("accuracy", "log_loss"))
     notes = [*table.notes, f"scored over all {len(classes)} classes of the source"]
     return {"name": uri, "data": table.name, "rows": len(table), "metrics": metrics, "notes": notes}
-
-
-def encode_own(backbone: Any, examples: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Features and the source's own class probabilities of raw rows."""
-    features = encode(backbone, examples)
-    if features.probabilities is None:
-        raise SourceError(f"{backbone.spec.uri} gives no class probabilities")
-    return features.values, features.probabilities
 
 
 def _key(name: str) -> str:

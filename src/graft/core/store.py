@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -26,6 +25,11 @@ import numpy as np
 
 from graft.core.errors import OutputError
 from graft.core.runtime import parse_size
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes may compute the same entry; the second loses gracefully
+    fcntl = None  # type: ignore[assignment]
 
 MANIFEST = "manifest.json"
 KINDS_OF_FILE = (".npy", ".safetensors", ".json", ".arrow")
@@ -382,6 +386,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _try_lock(descriptor: int) -> bool:
+    if fcntl is None:
+        return True
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -199,7 +199,7 @@ def _object(line: str) -> dict[str, Any] | str:
     except (json.JSONDecodeError, RecursionError) as error:
         if isinstance(error, RecursionError):
             return "JSON nested too deeply"
-        return f"invalid JSON: {error.msg} at column {error.colno}"
+        return f"invalid JSON: {error.msg} at character {error.pos + 1}"
     return value if isinstance(value, dict) else f"a JSON {type(value).__name__}, not an object"
 
 

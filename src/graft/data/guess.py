@@ -129,6 +129,12 @@ def _look(sample: pa.Array, name: str) -> _Look:
     return _Look("text" if (long and varied) or (named and varied) else "word", distinct, len(values))
 
 
+def _names_rows(name: str, look: _Look) -> bool:
+    """Whether a column only tells rows apart: PassengerId, row_id, index."""
+    folded = name.casefold().strip()
+    return folded in IDS or (folded.endswith("id") and look.distinct == look.filled > 2)
+
+
 def _base(name: str) -> str:
     return re.sub(r"[\s_\-\d]+$", "", name.casefold().strip())
 
@@ -176,7 +182,7 @@ def _find_inputs(
 ) -> tuple[str, tuple[str, ...]]:
     images = [name for name in free if looks[name].kind == "image"]
     texts = [name for name in free if looks[name].kind == "text"]
-    others = [name for name in free if looks[name].kind in {"word", "number"} and _base(name) not in IDS]
+    others = [name for name in free if looks[name].kind in {"word", "number"} and not _names_rows(name, looks[name])]
     if not texts and len(others) == 1 and _like_text(looks[others[0]]):
         texts, others = others, []
     if not texts and modality == "text":

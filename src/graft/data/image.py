@@ -38,6 +38,8 @@ def decode(source: Any) -> np.ndarray:
     """
     from PIL import Image
 
+    if source is None:
+        raise DataError("no image")
     if isinstance(source, np.ndarray):
         return _from_array(source)
     try:

@@ -53,6 +53,8 @@ class Lines:
                 return handle.read(HEAD)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(f"not a readable gzip file ({error})", where=str(self.path)) from None
+        except OSError as error:
+            raise DataError(f"the file cannot be read ({error.strerror})", where=str(self.path)) from None
 
     def __iter__(self) -> Iterator[str]:
         lone_returns = b"\r" in self.head and b"\n" not in self.head  # line ends of old spreadsheet programs
@@ -85,12 +87,13 @@ class Lines:
         """Encodings with wide newlines and files with lone carriage returns: decoded as one stream."""
         codec = "utf-8-sig" if self.codec == "utf-8" else self.codec
         try:
-            for line in io.TextIOWrapper(handle, codec, newline=""):
-                self.number += 1
-                self.size += len(line)
-                if "\0" in line:
-                    self.odd[self.number] = f"NUL byte at character {line.index(chr(0)) + 1}"
-                yield line
+            with io.TextIOWrapper(handle, codec, newline="") as text:
+                for line in text:
+                    self.number += 1
+                    self.size += len(line)
+                    if "\0" in line:
+                        self.odd[self.number] = f"NUL byte at character {line.index(chr(0)) + 1}"
+                    yield line
         except UnicodeError as error:
             where = f"{self.path}, after line {self.number}"
             raise DataError(f"the file is not {self.encoding} ({error})", where=where) from None

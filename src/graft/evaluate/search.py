@@ -34,6 +34,7 @@ class Candidate:
         source: What is handed to the transfer: a URI, or an opened backbone that nothing changes.
         seconds: Predicted time of a fit on ``rows`` rows, as a function of rows.
         folds: On how many folds it is tried at most; None for all.
+        label: What to call it; the transfer's own label by default.
     """
 
     transfer: str
@@ -42,11 +43,12 @@ class Candidate:
     source: str | Backbone | None = None
     seconds: Callable[[int], float] = lambda rows: 1.0  # noqa: ARG005  (a constant is a function of rows too)
     folds: int | None = None
+    label: str = ""
 
     @property
     def name(self) -> str:
         """A name that says source, way and what differs from the default."""
-        label = TRANSFERS[self.transfer].label
+        label = self.label or TRANSFERS[self.transfer].label
         extras = [f"{key}={value}" for key, value in self.settings.items() if key in ("blocks", "lr", "layers")]
         return label + (f" of {self.spec.name}" if self.spec else "") + (f" ({', '.join(extras)})" if extras else "")
 
@@ -211,7 +213,9 @@ def _one_fold(
     outputs = transfer.outputs(data.select(test), store=setting.store)
     done = time.perf_counter()
     facts = {
-        "seconds": done - start, "fit_seconds": fitted - start, "ms": 1000 * (done - fitted) / max(1, len(test)),
+        "seconds": done - start,
+        "fit_seconds": fitted - start,
+        "ms": 1000 * (done - fitted) / max(1, len(test)),
         "curve": transfer.curve_,
     }
     return outputs, facts

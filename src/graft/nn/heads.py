@@ -108,8 +108,8 @@ class LinearHead:
         return linear
 
     @classmethod
-    def from_module(cls, linear: nn.Linear, layer: int, temperature: float = 1.0) -> LinearHead:
-        """A head on one layer with the weights of a torch layer."""
+    def from_module(cls, linear: nn.Linear, layer: int = -1, temperature: float = 1.0) -> LinearHead:
+        """A head on one layer (the last) with the weights of a torch layer."""
         coef = linear.weight.detach().double().cpu().numpy().T.copy()
         bias = linear.bias.detach().double().cpu().numpy().copy()
         return cls((layer,), np.ones(len(coef), dtype=np.float32), coef, bias, temperature)

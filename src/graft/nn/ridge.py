@@ -66,6 +66,10 @@ def fit_ridge(
     Costs one pass for the Gram matrix, one eigendecomposition of min(n, d)² and one pass for the leverages; memory is
     O(min(n, d)² + chunk + n·k).  A weight of zero is the same as dropping the row (which is still predicted).
 
+    Squared error chooses the strength as well as anything on held-out TREC and SST-2 (MiniLM, 48 to 4000 rows, last or
+    all layers): against it, choosing by calibrated likelihood changes test accuracy by -0.2 and +0.5 points on average,
+    choosing by left-out accuracy by -0.1 and 0.0.
+
     Args:
         X: Rows (n, d), an array or a memory map of float16, float32 or float64; read in chunks.
         Y: Targets (n,) or (n, k).

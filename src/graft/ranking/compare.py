@@ -64,7 +64,7 @@ def sentences(ordered: Sequence[Measured], by: str, gaps: Sequence[Difference | 
             f"at level {level:g}"
         )
         lines += _against(usable, by, gaps)
-        lines.append(_by_size(usable, by))
+        lines += [_by_size(usable, by)] if len(usable) > 1 else []
     lines += [f"{one.row.spec.name} was left out: {one.row.failure}" for one in ordered if one.row.failure]
     return lines
 

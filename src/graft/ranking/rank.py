@@ -15,7 +15,7 @@ from graft.core.runtime import Clock, Progress, silent
 from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow
 from graft.nn.bootstrap import DECIDERS, bootstrap, interval
 from graft.ranking.compare import Measured, differences, order, sentences
-from graft.ranking.probe import FOLDS, deal_folds, held_out
+from graft.ranking.probe import deal_folds, fold_count, held_out
 
 if TYPE_CHECKING:
     from graft.core.store import Store
@@ -45,11 +45,11 @@ def rank(
     """Rank candidate sources by how well they carry over to a labelled data set.
 
     ``probe`` is the task's metric of a ridge probe on the best layers, ``probe_last`` on the last layer, both
-    5-fold cross-validated with every choice inside the training folds; intervals are bootstrap percentiles over rows
-    (or groups).  LogME, H-score, LEEP and NCE are computed on at most 2000 rows.  A bootstrap would repeat rows, and
-    repeated rows flatter scores that are fitted to them; so their intervals are ± z standard deviations over 30 halves
-    drawn without replacement, classes kept in proportion, whose spread equals that of the whole sample.  All
-    candidates see the same folds, resamples and halves: comparisons are paired.
+    cross-validated (5 folds, 3 from 1000 rows) with every choice inside the training folds; intervals are bootstrap
+    percentiles over rows or groups.  LogME, H-score, LEEP and NCE are computed on at most 2000 rows.  A bootstrap would
+    repeat rows, and repeated rows flatter scores that are fitted to them; so their intervals are ± z standard
+    deviations over 30 halves drawn without replacement, classes kept in proportion, whose spread equals that of the
+    whole sample.  All candidates see the same folds, resamples and halves: comparisons are paired.
 
     A candidate that cannot be opened, cannot read the data or breaks is a row with its reason.
 
@@ -62,8 +62,8 @@ def rank(
         level: Coverage of the intervals.
         limit_rows: Look at no more rows than this, drawn with classes in proportion; None: all.
         clock: Candidates that are not reached in time are rows that say so.
-        extract: ``extract(backbone, dataset) -> Features``; None: ``graft.features.extract`` with ``store``.
-        store: Cache for the features.
+        extract: ``extract(backbone, dataset) -> Features``; None: ``graft.features.extract``.
+        store: Cache for the features; None: the default one.
         progress: Told what happens.
 
     Raises:
@@ -76,7 +76,9 @@ def rank(
     scores = _checked(specs, dataset, by, scores)
     clock = clock or Clock()
     sample = dataset.select(_proportional(dataset, limit_rows, seed)) if limit_rows else dataset
-    run = _Sample(sample, scores, seed=seed, level=level, clock=clock, extract=extract or _extractor(store, clock))
+    run = _Sample(
+        sample, scores, seed=seed, level=level, clock=clock, extract=extract or _extractor(store, clock, progress)
+    )
     measured = []
     for index, spec in enumerate(specs):
         name = spec if isinstance(spec, str) else spec.name
@@ -99,7 +101,7 @@ class _Sample:
         assert dataset.y is not None
         self.dataset, self.y, self.task = dataset, dataset.y, dataset.task
         self.scores, self.seed, self.level, self.clock, self.extract = scores, seed, level, clock, extract
-        self.fold = deal_folds(self.y, self.task, folds=FOLDS, seed=seed, groups=dataset.groups)
+        self.fold = deal_folds(self.y, self.task, folds=fold_count(len(self.y)), seed=seed, groups=dataset.groups)
         self.scored = _proportional(dataset, SCORED_ROWS, seed)
         some = dataset.select(self.scored)
         self.halves = [_proportional(some, len(self.scored) // 2, seed + 1 + turn) for turn in range(HALVES)]
@@ -130,6 +132,9 @@ class _Sample:
         if not coverage.ok:
             return Measured(RankRow(spec, failure=coverage.reason or f"it can read {coverage.share:.0%} of the rows"))
         features = self.extract(backbone, self.dataset)
+        passed = len(
+            getattr(features.values, "kept", features.values)
+        )  # the pass may have covered more than the sample
         start = time.perf_counter()
         values, draws = self._probes(features)
         for name in self.scores:
@@ -140,7 +145,7 @@ class _Sample:
             RankRow(
                 spec,
                 values,
-                cost=features.seconds / max(1, len(features)),
+                cost=features.seconds / max(1, passed),
                 seconds=features.seconds,
                 scoring_seconds=time.perf_counter() - start,
             ),
@@ -165,8 +170,10 @@ class _Sample:
         on_probabilities = next(iter(inspect.signature(score).parameters)) == "probabilities"
         if on_probabilities and (features.probabilities is None or not self.task.is_classification):
             return None
-        rows = features.rows[self.scored]
-        inputs = np.asarray(features.probabilities)[rows] if on_probabilities else features.layer(-1, rows=self.scored)
+        if on_probabilities and features.probabilities is not None:
+            inputs = np.asarray(features.probabilities[features.rows[self.scored]])
+        else:
+            inputs = features.layer(-1, rows=self.scored)
         y = self.y[self.scored]
         try:
             value = float(score(inputs, y))
@@ -183,18 +190,10 @@ class _Sample:
             raise BudgetError("not finished: the budget was used up")
 
 
-def _extractor(store: Store | None, clock: Clock) -> Extract:
-    from graft.features import encode
-    from graft.features import extract as cached
+def _extractor(store: Store | None, clock: Clock, progress: Progress) -> Extract:
+    from graft.features import extract
 
-    def extract(backbone: Any, dataset: Dataset) -> Features:
-        if store is None:
-            features: Features = encode(backbone, dataset.take())
-            return features
-        kept: Features = cached(backbone, dataset, store=store, clock=clock)
-        return kept
-
-    return extract
+    return lambda backbone, dataset: extract(backbone, dataset, store=store, clock=clock, progress=progress)
 
 
 def _checked(specs: Sequence[Any], dataset: Dataset, by: str, scores: tuple[str, ...]) -> tuple[str, ...]:

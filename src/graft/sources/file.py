@@ -43,7 +43,9 @@ def _inner(folder: Path) -> tuple[Source, Path]:
     if (folder / "run.json").is_file() and not (folder / "graft.json").is_file():
         folder = folder / "source"
         if not folder.is_dir():
-            raise SourceError(f"the run {folder.parent} kept no network", hint="its answer needs none, or it is not whole")
+            raise SourceError(
+                f"the run {folder.parent} kept no network", hint="its answer needs none, or it is not whole"
+            )
     if (folder / "graft.json").is_file():
         return SOURCES["file"], folder
     for scheme in ("sbert", "hf"):

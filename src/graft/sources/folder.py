@@ -21,7 +21,9 @@ SAVE_SAFELY = (
     "and write it with safetensors.torch.save_file(weights, 'model.safetensors')"
 )
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")
-_MODEL_PICKLE = re.compile(r"^(pytorch_model|model|tf_model|adapter_model|weights|checkpoint).*|.*model.*$", re.IGNORECASE)
+_MODEL_PICKLE = re.compile(
+    r"^(pytorch_model|model|tf_model|adapter_model|weights|checkpoint).*|.*model.*$", re.IGNORECASE
+)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoConfig, AutoModel
 
 from graft.core.errors import SourceError
 from graft.core.registry import SOURCES
@@ -67,7 +70,9 @@ def describe_folder(folder: Path, uri: str, name: str) -> ModelSpec:
     files = folders_.weight_files(folder)
     parameters, inside = folders_.count_parameters(files)
     front = folders_.card(folder)
-    modality = modality_of(folders_.read_json(folder / "config.json") | {k: raw[k] for k in ("vocab_size",) if k in raw})
+    modality = modality_of(
+        folders_.read_json(folder / "config.json") | {k: raw[k] for k in ("vocab_size",) if k in raw}
+    )
     if not modality:
         raise SourceError(f"{name} reads neither text nor pictures", hint="graft opens text and image models")
     width, flops = _text_size(config, inside) if modality == "text" else _image_size(config.to_json_string())
@@ -96,11 +101,6 @@ def _text_size(config: Any, inside: int) -> tuple[int, int]:
 @functools.lru_cache(maxsize=64)
 def _image_size(text: str) -> tuple[int, int]:
     """Width of the last layer and operations per picture, from a pass without weights (torch's meta device)."""
-    import json
-
-    from torch.utils.flop_counter import FlopCounterMode
-    from transformers import AutoConfig, AutoModel
-
     raw = json.loads(text)
     try:
         config = AutoConfig.for_model(**raw)
@@ -129,8 +129,7 @@ def open_folder(folder: Path, spec: ModelSpec, **options: Any) -> Backbone:
     )
     kind = getattr(network, "main_input_name", "")
     if kind == "pixel_values":
-        with quiet():
-            return ImageBackbone(network, open_reader(folder), spec, head=head)
+        return ImageBackbone(network, open_reader(folder), spec, head=head)
     if kind != "input_ids":
         raise SourceError(f"{spec.name} reads {kind or 'unknown inputs'}", hint="graft opens text and image models")
     tokenizer = open_tokenizer(folder)

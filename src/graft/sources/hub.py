@@ -7,6 +7,7 @@ from pathlib import Path
 
 from graft.core.errors import SourceError, UnsafeSourceError
 from graft.sources.folder import SAVE_SAFELY, refuse_pickle
+from graft.sources.loading import first_line, quiet
 
 TIMEOUT = 5.0  # seconds for the hub's first answer
 _WANTED = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md")
@@ -87,8 +88,6 @@ def _fetch(name: str, revision: str | None) -> Path:
             if pickle:
                 raise UnsafeSourceError(f"{name} has only pickled weights ({pickle})", hint=SAVE_SAFELY)
             raise SourceError(f"{name} has no safetensors weights", hint="choose another model")
-        from graft.sources.loading import quiet
-
         with quiet():
             folder = huggingface_hub.snapshot_download(
                 name,
@@ -101,15 +100,18 @@ def _fetch(name: str, revision: str | None) -> Path:
     except SourceError:
         raise
     except errors.GatedRepoError as error:
-        raise SourceError(f"{name} is gated", hint="accept its terms on huggingface.co and log in with hf auth") from error
+        raise SourceError(
+            f"{name} is gated", hint="accept its terms on huggingface.co and log in with hf auth"
+        ) from error
     except errors.RepositoryNotFoundError as error:
-        raise SourceError(f"no model {name!r} on the hub", hint="check the spelling; private ones need a login") from error
+        raise SourceError(
+            f"no model {name!r} on the hub", hint="check the spelling; private ones need a login"
+        ) from error
     except errors.RevisionNotFoundError as error:
         raise SourceError(f"{name} has no revision {revision!r}") from error
     except errors.HFValidationError as error:
         raise SourceError(f"{name!r} is neither a folder nor a name on the hub", hint="check the spelling") from error
     except Exception as error:  # the HTTP client's errors differ by version; each means that the hub was not reached
-        line = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
-        hint = f"the hub did not answer ({line}); name a local folder"
+        hint = f"the hub did not answer ({first_line(error)}); name a local folder"
         raise SourceError(f"no model {name!r} here", hint=hint) from error
     return Path(folder)

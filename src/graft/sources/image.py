@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from transformers import AutoImageProcessor
 
 from graft.core.errors import DataError, SourceError
 from graft.core.types import ModelSpec
 from graft.sources.base import Backbone, Batch
 from graft.sources.layers import find_blocks, find_stem
-from graft.sources.text import _config_digest, copy_card, save_network
+from graft.sources.loading import first_line, quiet
+from graft.sources.text import config_digest, copy_card, save_network
 
 AGREES = 1e-3  # largest difference from the model's own image processor at which ours is used
 
@@ -241,7 +243,7 @@ class ImageBackbone(Backbone):
     def preprocessing(self) -> dict[str, Any]:
         """How pictures become pixels."""
         facts = hashlib.sha256(json.dumps(self.reader.facts, sort_keys=True).encode()).hexdigest()
-        return {"reader": facts, "fast": self.reader.fast, "config": _config_digest(self.model.config)}
+        return {"reader": facts, "fast": self.reader.fast, "config": config_digest(self.model.config)}
 
     def save(self, folder: Path) -> None:
         """Write the model as transformers does, with its processor and model card."""
@@ -257,15 +259,14 @@ def open_reader(folder: Path) -> ImageReader:
     Raises:
         SourceError: There is none, or it needs a package that is not there.
     """
-    from transformers import AutoImageProcessor
-
     if not (folder / "preprocessor_config.json").is_file():
         hint = "without it the size and normalisation of pictures are unknown"
         raise SourceError(f"no preprocessor_config.json in {folder}", hint=hint)
     try:
-        processor = AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False, backend="pil"
-        )
+        with quiet():
+            processor = AutoImageProcessor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, backend="pil"
+            )
+            return ImageReader(processor)
     except Exception as error:  # transformers raises many kinds; each becomes one line
-        raise SourceError(f"the image processor of {folder.name} cannot be opened: {error}") from error
-    return ImageReader(processor)
+        raise SourceError(f"the image processor of {folder} cannot be opened: {first_line(error)}") from error

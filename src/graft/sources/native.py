@@ -69,8 +69,12 @@ class NativeBackbone(Backbone):
         folder.mkdir(parents=True, exist_ok=True)
         state, arrays = self.reader.state()
         facts = {
-            "format": 1, "kind": "backbone", "encoder": self.encoder, "arguments": self.arguments,
-            "spec": {**dataclasses.asdict(self.spec), "path": ""}, "reader": state,
+            "format": 1,
+            "kind": "backbone",
+            "encoder": self.encoder,
+            "arguments": self.arguments,
+            "spec": {**dataclasses.asdict(self.spec), "path": ""},
+            "reader": state,
         }
         tensors = {f"body.{key}": value.contiguous() for key, value in self.body.state_dict().items()}
         tensors |= {f"reader.{key}": torch.from_numpy(np.ascontiguousarray(value)) for key, value in arrays.items()}
@@ -158,7 +162,9 @@ class TextReader(Reader):
         rows = self.encode(examples[:500])
         known = [float((row != 1).mean()) >= 0.5 for row in rows]  # noqa: PLR2004  (half of the words known)
         share = float(np.mean(known)) if known else 1.0
-        return Coverage(share, "" if share >= 0.9 else f"its vocabulary knows most words of only {share:.0%} of the rows")
+        return Coverage(
+            share, "" if share >= 0.9 else f"its vocabulary knows most words of only {share:.0%} of the rows"
+        )
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"modality": "text", "tokenizer": self.tokenizer.to_str()}, {}

@@ -6,7 +6,6 @@ import dataclasses
 import importlib.util
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -52,10 +51,6 @@ class SentenceBackbone(TextBackbone):
         super().__init__(*arguments, **options)
         self.dense, self.normalise = nn.ModuleList(dense), normalise
 
-    def _layers(self, output: Any) -> list[Tensor]:
-        self._last = None
-        return super()._layers(output)
-
     def forward_features(self, batch: Batch) -> list[Tensor]:
         """Outputs of every block, and of the dense layers where there are any."""
         return self._with_dense(super().forward_features(batch), batch)
@@ -82,7 +77,12 @@ class SentenceBackbone(TextBackbone):
         super().save(folder)
         kinds = ["Transformer", "Pooling", *["Dense"] * len(self.dense), *["Normalize"] * self.normalise]
         modules = [
-            {"idx": i, "name": str(i), "path": f"{i}_{kind}" if i else "", "type": f"sentence_transformers.models.{kind}"}
+            {
+                "idx": i,
+                "name": str(i),
+                "path": f"{i}_{kind}" if i else "",
+                "type": f"sentence_transformers.models.{kind}",
+            }
             for i, kind in enumerate(kinds)
         ]
         width = self.model.config.hidden_size
@@ -96,7 +96,6 @@ class SentenceBackbone(TextBackbone):
             _write(folder / f"{number}_Dense" / "config.json", part.settings)
             weights = {f"linear.{k}": v.detach().contiguous() for k, v in part.linear.state_dict().items()}
             save_file(weights, folder / f"{number}_Dense" / "model.safetensors")
-        shutil.rmtree(folder / f"{len(kinds)}_Dense", ignore_errors=True)
 
 
 _POOLING_KEYS = {
@@ -176,7 +175,9 @@ def read_dense(folder: Path) -> Dense:
         linear = nn.Linear(int(facts["in_features"]), int(facts["out_features"]), bias=bool(facts.get("bias", True)))
         linear.load_state_dict(weights)
     except (RuntimeError, KeyError, ValueError, TypeError, safetensors.SafetensorError) as error:
-        raise SourceError(f"the weights of {folder} do not fit its config.json", hint="fetch the model again") from error
+        raise SourceError(
+            f"the weights of {folder} do not fit its config.json", hint="fetch the model again"
+        ) from error
     return Dense(linear, _ACTIVATIONS[name](), facts)
 
 
@@ -198,11 +199,9 @@ def embedded_folder() -> Path:
 
 
 def _locate(location: str) -> Path:
-    if location == DEFAULT and not Path(location).is_dir():
-        return embedded_folder()
-    return find_folder(location if "/" in location else f"sentence-transformers/{location}") if not Path(
-        location
-    ).expanduser().exists() else find_folder(location)
+    if Path(location).expanduser().exists() or "/" in location:
+        return find_folder(location)
+    return embedded_folder() if location == DEFAULT else find_folder(f"sentence-transformers/{location}")
 
 
 def describe_sentence_folder(folder: Path, uri: str, name: str) -> ModelSpec:

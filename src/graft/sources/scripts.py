@@ -117,7 +117,9 @@ def coverage(examples: Sequence[Any], tokenizer: Any, unknown: int | None, langu
     name, count = bad.most_common(1)[0]
     rows = f"{100 * count / len(texts):.0f} % of the rows are in {name} script"
     if by_card:
-        what = f"its vocabulary and model card cover {' and '.join(sorted(allowed))} script ({', '.join(languages[:4])})"
+        what = (
+            f"its vocabulary and model card cover {' and '.join(sorted(allowed))} script ({', '.join(languages[:4])})"
+        )
     else:
         what = "its vocabulary does not know most of the letters"
         rows = f"{100 * sum(bad.values()) / len(texts):.0f} % of the rows, mostly in {name} script"

@@ -17,6 +17,7 @@ from graft.core.types import ModelSpec
 from graft.sources import scripts
 from graft.sources.base import Backbone, Batch, Coverage
 from graft.sources.layers import find_blocks, find_stem
+from graft.sources.loading import quiet
 
 LONGEST = 512  # tokens; longer texts are cut unless a source says otherwise
 _MULTIPLE = 8  # lengths are padded to a multiple: fewer shapes, aligned matrix products
@@ -134,7 +135,9 @@ class TextBackbone(Backbone):
         parts = (example,) if isinstance(example, str) else tuple(example) if isinstance(example, (tuple, list)) else ()
         if len(parts) not in {1, 2} or not all(isinstance(part, str) for part in parts):
             what = f"{len(parts)} texts" if len(parts) > 2 else f"a {type(example).__name__}"
-            raise DataError(f"{self.spec.name} reads a text or two texts, not {what}", hint="name one or two text columns")
+            raise DataError(
+                f"{self.spec.name} reads a text or two texts, not {what}", hint="name one or two text columns"
+            )
         parts = tuple(part.lower() if self.lower else part for part in parts)
         parts = (self.prompt + parts[0], *parts[1:])
         return parts[0] if len(parts) == 1 else parts
@@ -214,7 +217,7 @@ class TextBackbone(Backbone):
         """Vocabulary digest, length, pooling."""
         vocabulary = hashlib.sha256(self._backend.to_str().encode()).hexdigest()
         facts = {"vocabulary": vocabulary, "longest": self.longest, "pooling": list(self.pooling)}
-        return facts | {"lower": self.lower, "prompt": self.prompt, "config": _config_digest(self.model.config)}
+        return facts | {"lower": self.lower, "prompt": self.prompt, "config": config_digest(self.model.config)}
 
     def save(self, folder: Path) -> None:
         """Write the model as transformers does, with its model card."""
@@ -224,14 +227,12 @@ class TextBackbone(Backbone):
         copy_card(self.spec, folder)
 
 
-def _config_digest(config: Any) -> str:
+def config_digest(config: Any) -> str:
     return hashlib.sha256(config.to_json_string(use_diff=False).encode()).hexdigest()
 
 
 def save_network(model: nn.Module, folder: Path) -> None:
     """``save_pretrained`` without its progress bars."""
-    from graft.sources.loading import quiet
-
     with quiet():
         model.save_pretrained(folder)
 

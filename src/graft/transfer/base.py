@@ -24,7 +24,7 @@ from graft.core.runtime import Clock, Progress, silent
 from graft.core.store import Store
 from graft.core.types import Dataset, Features, ModelSpec, Task
 from graft.data.load import load, recipe
-from graft.features import encode, extract
+from graft.features import choose_precision, encode, extract
 from graft.nn.calibration import fit_temperature
 from graft.nn.heads import to_outputs
 from graft.sources.base import Backbone, open_model
@@ -71,6 +71,12 @@ class BaseTransfer(BaseEstimator):
     recipe_: dict[str, Any]
     backbone_: Backbone | None
 
+    @classmethod
+    def called(cls, task: Task) -> str:
+        """What to call it in a sentence about a task."""
+        del task
+        return cls.label
+
     def fit(self, X: Any, y: Any = None, *, setting: Setting | None = None) -> Self:
         """Learn from labelled rows.
 
@@ -86,7 +92,7 @@ class BaseTransfer(BaseEstimator):
         if data.y is None:
             raise DataError(f"{data.name} has no labels to learn from")
         self.task_, self.recipe_, self.curve_ = data.task, recipe(data), []
-        self.backbone_, self.temperature_ = None, 1.0
+        self.backbone_, self.temperature_, self.precision_ = None, 1.0, None
         self._fit(data, setting or Setting())
         return self
 
@@ -153,7 +159,10 @@ class BaseTransfer(BaseEstimator):
         if store is not None:
             clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
             return extract(self.backbone_, data, store=store, clock=clock, progress=progress)
-        return encode(self.backbone_, data.take())
+        examples = data.take()
+        if self.precision_ is None:  # once per model: later rows must not be read with another precision
+            self.precision_ = choose_precision(self.backbone_, examples)
+        return encode(self.backbone_, examples, precision=self.precision_)
 
     # -- disk --------------------------------------------------------------------------------------------------------
 
@@ -201,7 +210,8 @@ def load_transfer(folder: str | Path) -> BaseTransfer:
     transfer: BaseTransfer = TRANSFERS[facts["transfer"]](**facts["settings"])
     task = facts["task"]
     transfer.task_ = Task(**{**task, "classes": tuple(task["classes"])})
-    transfer.recipe_, transfer.curve_, transfer.temperature_ = facts["recipe"], [], facts["temperature"]
+    transfer.recipe_, transfer.curve_ = facts["recipe"], []
+    transfer.temperature_, transfer.precision_ = facts["temperature"], None
     transfer.backbone_ = open_model(f"file:{folder / 'source'}") if (folder / "source").is_dir() else None
     transfer._restore(facts["state"], arrays)  # noqa: SLF001  (the other half of save)
     return transfer

@@ -12,7 +12,7 @@ import numpy as np
 
 from graft.core.registry import MODALITIES, TRANSFERS
 from graft.core.store import Store
-from graft.core.types import Dataset
+from graft.core.types import Dataset, Task
 from graft.data.splits import holdout
 from graft.nn.calibration import fit_temperature
 from graft.nn.heads import to_outputs
@@ -42,6 +42,11 @@ class Classical(BaseTransfer):
         self.C = C
         self.max_rows = max_rows
         self.seed = seed
+
+    @classmethod
+    def called(cls, task: Task) -> str:
+        """The representation and the model by name."""
+        return NAMES[task.modality] if task.is_classification else f"{NAMES[task.modality].split(' + ')[0]} + ridge"
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         del setting

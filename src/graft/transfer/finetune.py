@@ -129,7 +129,7 @@ class Finetune(BaseTransfer):
             )
         self.curve_, self.stopped_ = history.points, history.stopped
         self.backbone_ = backbone.requires_grad_(requires_grad=False).eval()
-        self.head_ = LinearHead.from_module(head, backbone_layers(backbone) - 1)
+        self.head_ = LinearHead.from_module(head)
 
     def _backbone(self, data: Dataset) -> Backbone:
         del data
@@ -139,7 +139,7 @@ class Finetune(BaseTransfer):
         if self.head_start == "probe":
             self.backbone_ = backbone.eval()
             features = self._features(data, setting.store, setting)
-            self.backbone_ = None
+            self.backbone_, self.precision_ = None, None  # training changes the weights
             return fit_probe(features, data.y, data.task, layers="last").module()
         head = torch.nn.Linear(backbone.spec.hidden_size, data.task.outputs)
         torch.nn.init.zeros_(head.weight)
@@ -158,11 +158,6 @@ class Finetune(BaseTransfer):
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         del state
         self.head_ = LinearHead.from_arrays(arrays)
-
-
-def backbone_layers(backbone: Backbone) -> int:
-    """Number of layers that ``forward_features`` gives."""
-    return len(backbone.layer_sizes)
 
 
 def labelled_batches(
