@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import psutil
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from graft.core.errors import BudgetError, SourceError, UsageError
@@ -25,7 +26,8 @@ from graft.evaluate.metrics import score
 from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, try_candidate
 from graft.ranking.rank import rank
 from graft.record import make_run
-from graft.sources.base import describe_model, list_models
+from graft.features import predict_seconds
+from graft.sources.base import describe_model, list_models, open_model
 from graft.transfer.base import BaseTransfer, Setting
 from graft.trust.guard import Verdict, guard
 
@@ -99,6 +101,7 @@ class AutoFit:
     trials: list[Trial] = field(default_factory=list, init=False)
     ranking: Ranking = field(default_factory=lambda: Ranking(()), init=False)
     left_out: list[tuple[ModelSpec, str]] = field(default_factory=list, init=False)
+    _costs: dict[str, Cost] = field(default_factory=dict, init=False)
 
     def run(self) -> tuple[BaseTransfer, Run]:
         """Do everything; the fitted winner and the record."""
@@ -200,22 +203,40 @@ class AutoFit:
 
     def _readable(self, specs: list[ModelSpec]) -> list[ModelSpec]:
         """Leave out sources whose vocabulary does not cover the data, unless they were asked for by name."""
-        from graft.sources.base import open_model
-
         some = self.search.take(np.linspace(0, len(self.search) - 1, min(500, len(self.search))).astype(np.int64))
-        usable = []
+        usable, passes = [], []
         for spec in specs:
             try:
-                coverage = open_model(spec).coverage(some)
+                backbone = open_model(spec)
+                coverage = backbone.coverage(some)
+                if coverage.ok or self.config.models:
+                    passes.append(predict_seconds(backbone, self.search, 16))
+                    usable.append(spec)
             except SourceError as error:
                 self.left_out.append((spec, str(error)))
                 continue
-            if coverage.ok or self.config.models:
-                usable.append(spec)
             if not coverage.ok:
                 self.left_out.append((spec, coverage.reason))
         self.listener.on_sources(usable, self.left_out)
+        self.listener.on_plan(*self._plan(usable, passes))
         return usable
+
+    def _plan(self, specs: list[ModelSpec], passes: list[float]) -> tuple[list[tuple[str, float]], int]:
+        """Steps with predicted seconds, and predicted bytes of memory."""
+        steps = [(f"features of {spec.name}", seconds) for spec, seconds in zip(specs, passes, strict=True)]
+        memory = psutil.Process().memory_info().rss
+        if specs:
+            # any of them may win the ranking: the plan names the middle one
+            spec, seconds = sorted(zip(specs, passes, strict=True), key=lambda item: item[1])[len(specs) // 2]
+            row = RankRow(spec, cost=seconds / len(self.search))
+            train = len(self.folds[0][0])
+            if self._wanted("finetune"):
+                one = self._seconds("finetune", row, {})
+                steps.append((f"fine-tuning {spec.name} on {len(self.folds)} fold(s)", one(train) * len(self.folds)))
+                steps.append((f"fine-tuning {spec.name} on all rows, if it wins", one(len(self.data))))
+            self._costs.clear()
+            memory += 4 * 4 * max(spec.parameters for spec in specs)  # weights, gradients and two moments in float32
+        return steps, memory
 
     def _rank(self, specs: list[ModelSpec]) -> None:
         clock = self.clock.part((self.clock.left() - RESERVE) * RANK_SHARE) if self.clock.budget else self.clock
@@ -240,8 +261,6 @@ class AutoFit:
         return lambda rows: cost.training(rows, transfer.steps(rows), transfer.batch_size, share=share)
 
     def _cost(self, row: RankRow) -> Cost:
-        if not hasattr(self, "_costs"):
-            self._costs: dict[str, Cost] = {}
         return self._costs.setdefault(row.spec.uri, Cost(row.cost, row.spec.parameters))
 
     def _shortlist(self, most: int) -> list[RankRow]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -45,6 +46,8 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.out = Console(highlight=False, soft_wrap=True)
+        if not self.out.is_terminal:
+            self.out = Console(highlight=False, soft_wrap=True, width=120)  # a file or a pipe has no width of its own
         self.quiet = quiet
         self.bar = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
@@ -117,18 +120,23 @@ class Screen:
 
     def ranking_table(self, ranking: Ranking) -> None:
         """Print candidates with their scores."""
-        names = list(dict.fromkeys(name for row in ranking.rows for name in row.scores))
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for column in ("  source", *names, "ms/row", "s"):
-            table.add_column(column, no_wrap=column == "  source")
+        names = list(dict.fromkeys(name for row in ranking.rows for name in row.scores if name != ranking.by))
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for column in ("source", ranking.by, *names, "ms/row", "s"):
+            table.add_column(column, no_wrap=True, justify="left" if column == "source" else "right")
         for row in ranking.rows:
             if row.failure:
-                table.add_row(f"  {escape(row.spec.name)}", f"[yellow]{escape(row.failure)}[/yellow]")
+                table.add_row(escape(row.spec.name))
                 continue
-            cells = [interval(row.scores.get(name)) for name in names]
-            table.add_row(f"  {escape(row.spec.name)}", *cells, f"{1000 * row.cost:.2f}", f"{row.seconds:.1f}")
-        if not self.quiet:
-            self.out.print(table)
+            others = [f"{row.scores[name][0]:.3f}" if name in row.scores else "–" for name in names]
+            cost = (f"{1000 * row.cost:.2f}", f"{row.seconds:.1f}")
+            table.add_row(escape(row.spec.name), interval(row.scores.get(ranking.by)), *others, *cost)
+        if self.quiet:
+            return
+        self.out.print(Padding(table, (0, 0, 0, 2)))
+        for row in ranking.rows:
+            if row.failure:
+                self.line(f"  [yellow]{escape(row.spec.name)} failed[/yellow]: {escape(row.failure)}")
 
     def on_trial(self, trial: Trial, score: Score | None) -> None:
         """Show one trial."""

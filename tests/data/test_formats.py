@@ -35,9 +35,10 @@ def test_ragged_rows_are_named_by_line_and_keep_their_number(write):
 
 
 def test_a_bad_byte_spoils_its_row_only(write):
-    got, _, _, parts = read(write("d.csv", b'a,b\n1,2\n"x\n\xff",2\n3,4\n'))
+    got, _, _, parts = read(write("d.csv", b'a,b\n1,2\n"x\n\xff",2\n3,4\n"\xfe\ny",5\n'))
     assert got == [("1", "2"), ("3", "4")]
-    assert parts[0].bad == ((1, 3, "byte 0xff at position 1 is not utf-8"),)
+    reasons = ("byte 0xff at position 1 is not utf-8", "byte 0xfe at position 2 is not utf-8")
+    assert parts[0].bad == ((1, 3, reasons[0]), (3, 6, reasons[1]))
 
 
 def test_nul_bytes_spoil_their_row(write):
@@ -130,7 +131,7 @@ def test_what_cannot_be_read_is_one_clear_line(write, name, content, words):
 
 def test_a_missing_file_names_its_neighbour(write):
     path = write("train.csv", "a\n1\n")
-    with pytest.raises(DataError, match="did you mean 'train.csv'"):
+    with pytest.raises(DataError, match=r"did you mean 'train.csv'"):
         list(blocks(path.with_name("trian.csv")))
 
 

@@ -28,7 +28,8 @@ def test_every_form_of_the_same_rows_is_the_same_data(write, good, tmp_path):
     forms = [
         write("d.csv", good), write("d.csv.gz", gzip.compress(good.encode())), write("d.tsv", good.replace(",", "\t")),
         write("d.jsonl", "\n".join(map(json.dumps, records))), write("d.json", json.dumps(records)),
-        tmp_path / "d.parquet", frame, pa.Table.from_pandas(frame), ([row[0] for row in rows], [row[1] for row in rows]),
+        tmp_path / "d.parquet", frame, pa.Table.from_pandas(frame),
+        ([row[0] for row in rows], [row[1] for row in rows]),
         (np.array([row[0] for row in rows]), np.array([row[1] for row in rows])),
     ]  # fmt: skip
     assert len({load(form).fingerprint() for form in forms}) == 1
@@ -79,7 +80,7 @@ def test_an_unwritable_workdir_is_said(write, good, monkeypatch):
         ("text,label\na b c,x\nd e f,y\n", {"inputs": "txt"}, ["no input column 'txt'", "did you mean 'text'"]),
         ("text,label\na b c,x\nd e f,y\n", {"group": "who"}, ["no group column 'who'", "text, label"]),
         ("a,b\nfoo bar baz,some words here\nmore words yes,other things too\n", {}, ["no label column found", "a, b"]),
-        ("text,label\na b,x\nc,d,y\ne\n", {}, ["3 cells, the header has 2", "line 3", "also line 4", "--bad-rows drop"]),
+        ("text,label\na b,x\nc,d,y\ne\n", {}, ["3 cells, the header has 2", "line 3", "also line 4", "--bad-rows"]),
         ('text,label\na b,x\nc d,"y\ne f,x\n', {"bad_rows": "drop"}, ["never closed", "line 3"]),
         ("text,label\na\nb\nc,x\n", {"bad_rows": "drop"}, ["2 of 3 rows cannot be read", "line 2"]),
         ("text,label\na b,x\nc\0d,y\n", {}, ["NUL", "line 3"]),
@@ -156,8 +157,14 @@ def test_like_follows_columns_and_classes(write, good):
     assert (test.y.tolist(), test.task) == ([1], train.task)
     with pytest.raises(DataError, match=r"label 'c' is not a class of the model \[t.csv, line 3\]; classes: a, b"):
         load(write("t.csv", "label,text\nb,hello there\nc,you\n"), like=train)
-    with pytest.raises(DataError, match="no input column 'text'.*did you mean 'texts'"):
+    with pytest.raises(DataError, match=r"no input column 'text'.*did you mean 'texts'"):
         load(write("t.csv", "label,texts\nb,hello there\n"), like=train)
+
+
+def test_a_missing_group_is_named_also_with_like(write, good):
+    train = load(write("d.csv", good))
+    with pytest.raises(DataError, match="no group column 'who'"):
+        load(write("t.csv", good), like=train, group="who")
 
 
 def test_unlabelled(write):
@@ -214,6 +221,13 @@ def test_folders_that_are_no_data(tmp_path, folder, write, good):
     (tmp_path / "split" / "val").mkdir()
     with pytest.raises(DataError, match=r"splits \(train, val\).*pass one of them.*train"):
         load(tmp_path / "split")
+
+
+def test_arrays_of_more_than_one_block():
+    images = np.zeros((70_000, 1, 1), np.uint8)
+    images[-1] = 9
+    data = load(images, labelled=False)
+    assert (len(data), data.take(slice(-1, None))[0].max()) == (70_000, 9)
 
 
 def test_arrays():

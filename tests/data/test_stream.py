@@ -62,7 +62,7 @@ def test_a_word_among_numbers_is_bad_and_an_empty_cell_is_not(write):
 
 
 def test_a_missing_column_is_an_error_at_once(write):
-    with pytest.raises(DataError, match="no input column 'city'.*did you mean 'City'"):
+    with pytest.raises(DataError, match=r"no input column 'city'.*did you mean 'City'"):
         next(stream(write("d.csv", "age,City\n1,L\n"), TABLE))
     with pytest.raises(DataError, match="no input column 'text'"):
         next(stream(write("d.csv", "age,city\n1,L\n"), TEXT))

@@ -34,7 +34,6 @@ class Stored:
     lines: np.ndarray
     bad: list[Bad]
     unusable: int
-    images: Any = None
     owner: Any = None
 
 
@@ -65,7 +64,6 @@ def store(parts: Iterator[Block], workdir: Path | None, *, tolerate: bool) -> St
         lines.append(part.lines)
         whole.unusable += len(part.bad)
         whole.bad += part.bad[: max(0, BAD - len(whole.bad))]
-        whole.images = part.images if part.images is not None else whole.images
         if part.table.num_rows or not tables:
             tables.append(part.table)
         if whole.unusable >= BAD and not tolerate:

@@ -33,7 +33,9 @@ class Source:
         base: Folder that relative image paths start from.
         modality: ``"image"`` where the source leaves no choice.
         label: The label column where the source leaves no choice.
+        path: The text file, where it is one.
         encoding: Of a text file.
+        images: All images, where they came as arrays.
     """
 
     blocks: Iterator[Block]
@@ -45,6 +47,7 @@ class Source:
     label: str | None = None
     path: Path | None = None
     encoding: str = "utf-8"
+    images: Any = None
 
     def advice(self) -> str:
         """Which encoding the file seems to be in."""
@@ -73,7 +76,8 @@ def open_source(
     X, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
     images = _as_images(X)
     if images is not None:
-        return Source(_image_blocks(images, y, rows), modality="image", label=None if y is None else LABEL)
+        label = None if y is None else LABEL
+        return Source(_image_blocks(images, y, rows), modality="image", label=label, images=images)
     table = _as_table(X)
     check_names(table.column_names, Path("data"))
     if y is not None:

@@ -71,30 +71,21 @@ def load(
     stored = store(opened.blocks, Path(workdir) if workdir else None, tolerate=bad_rows == "drop")
     notes = _unusable(stored, opened, drop=bad_rows == "drop")
     if known:
-        roles = fit_roles(
-            known[0], stored.table, where=opened.where, own_images=opened.modality == "image", images=stored.images
-        )
-        roles = dataclasses.replace(roles, label=label or _label_of(roles, opened, stored.table), group=group)
-        task = task or known[1]
+        roles, task = _known_roles(known[0], stored, opened, label=label, group=group), known[1]
     else:
         roles = _roles(stored, opened, label=label, inputs=wanted, group=group, modality=modality, labelled=labelled)
+    strict = known is not None
     rows, spoilt = assemble(
-        stored.table, roles, base=opened.base, images=stored.images, owner=stored.owner, strict=known is not None
+        stored.table, roles, base=opened.base, images=opened.images, owner=stored.owner, strict=strict
     )
-    notes += [*roles.notes, *_left_out(spoilt, stored, opened, strict=bool(known) and bad_rows == "error")]
+    notes += [*roles.notes, *_left_out(spoilt, stored, opened, strict=strict and bad_rows == "error")]
     keep = np.ones(len(rows), bool)
     keep[list(spoilt)] = False
-    data = Dataset(
-        rows, None, task if isinstance(task, Task) else Task("classification", roles.modality, ()), np.arange(len(rows)),
-        columns=roles.inputs, name=name or opened.name, line_of=stored.lines,
-    )  # fmt: skip
-    if labelled and roles.label is None:
-        raise DataError("the data have no labels", where=opened.where, hint="pass (X, y), or name the label column")
-    if labelled and roles.label is not None:
-        column = stored.table.column(
-            find_column(roles.label, stored.table.column_names, role="label", where=opened.where)
-        )
-        data, keep = _label(data, column, keep, task=task, roles=roles, opened=opened, notes=notes)
+    known_task = task if isinstance(task, Task) else Task("classification", roles.modality)
+    called = name or opened.name
+    data = Dataset(rows, None, known_task, np.arange(len(rows)), None, roles.inputs, called, line_of=stored.lines)
+    if labelled:
+        data, keep = _label(data, stored.table, keep, task=task, roles=roles, opened=opened, notes=notes)
     if roles.group:
         data = dataclasses.replace(data, groups=_groups(stored.table.column(roles.group)))
     data = data.select(np.flatnonzero(keep))
@@ -139,14 +130,19 @@ def _unusable(stored: Stored, opened: Source, *, drop: bool) -> list[str]:
     return [f"{stored.unusable} unreadable row(s) left out: {lines} ({bad.reason})"]
 
 
-def _label_of(roles: Roles, opened: Source, table: pa.Table) -> str | None:
-    names = table.column_names
-    return roles.label if roles.label in names or opened.label not in names else opened.label
+def _known_roles(roles: Roles, stored: Stored, opened: Source, *, label: str | None, group: str | None) -> Roles:
+    """The roles of another data set, found again in this one."""
+    names, where = stored.table.column_names, opened.where
+    own = opened.modality == "image"
+    roles = fit_roles(roles, stored.table, where=where, own_images=own, images=opened.images)
+    same = roles.label if roles.label in names or opened.label not in names else opened.label
+    group = find_column(group, names, role="group", where=where) if group else None
+    return dataclasses.replace(roles, label=label or same, group=group)
 
 
 def _roles(stored: Stored, opened: Source, **hints: Any) -> Roles:
     if opened.modality == "image":
-        inputs = () if stored.images is not None else ("image",)
+        inputs = () if opened.images is not None else ("image",)
         group = hints["group"] and find_column(
             hints["group"], stored.table.column_names, role="group", where=opened.where
         )
@@ -175,7 +171,7 @@ def _left_out(spoilt: dict[int, str], stored: Stored, opened: Source, *, strict:
 
 def _label(
     data: Dataset,
-    column: pa.ChunkedArray,
+    table: pa.Table,
     keep: np.ndarray,
     *,
     task: str | Task | None,
@@ -184,7 +180,10 @@ def _label(
     notes: list[str],
 ) -> tuple[Dataset, np.ndarray]:  # fmt: skip
     """The data set with targets, and which rows have one."""
-    lines, label = data.line_of, str(roles.label)
+    if roles.label is None:
+        raise DataError("the data have no labels", where=opened.where, hint="pass (X, y), or name the label column")
+    label = find_column(roles.label, table.column_names, role="label", where=opened.where)
+    lines, column = data.line_of, table.column(label)
     assert lines is not None
     if isinstance(task, Task):
         y, gone, strange = read_labels(column, task)
