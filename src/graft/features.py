@@ -321,7 +321,7 @@ class _Work:
         precision = choose_precision(self.backbone, X.take(rows[:SAMPLE]), self.precision)
         with _evaluating(self.backbone):
             run = _Pass(self.backbone, precision, self.budget)
-            values, chances, sizes = run.run(self.backbone.preprocess(X.take(rows[:1])))
+            _, chances, sizes = run.run(self.backbone.preprocess(X.take(rows[:1])))
             target = None
             if chances is not None:
                 target = make("probabilities", (len(rows), chances.shape[1]), np.float32)

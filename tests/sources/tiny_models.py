@@ -10,7 +10,28 @@ import transformers as tf
 
 from graft.sources.loading import quiet
 
-WORDS = "where is my parcel card lost the a an i you want to cancel order refund please help good bad".split()
+WORDS = [
+    "where",
+    "is",
+    "my",
+    "parcel",
+    "card",
+    "lost",
+    "the",
+    "a",
+    "an",
+    "i",
+    "you",
+    "want",
+    "to",
+    "cancel",
+    "order",
+    "refund",
+    "please",
+    "help",
+    "good",
+    "bad",
+]
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", ".", ",", "?", "中"]
 PIECES += [word for word in WORDS if len(word) > 1] + ["##" + letter for letter in "abcdefghijklmnopqrstuvwxyz"]
 
@@ -39,7 +60,9 @@ def bert(folder: Path, *, classes: list[str] | None = None, layers: int = 2, see
     return folder
 
 
-def sbert(folder: Path, *, pooling: str = "mean_tokens", dense: bool = False, normalise: bool = True, **options) -> Path:
+def sbert(
+    folder: Path, *, pooling: str = "mean_tokens", dense: bool = False, normalise: bool = True, **options
+) -> Path:
     bert(folder, **options)
     kinds = ["Transformer", "Pooling"] + ["Dense"] * dense + ["Normalize"] * normalise
     modules = [
@@ -55,7 +78,12 @@ def sbert(folder: Path, *, pooling: str = "mean_tokens", dense: bool = False, no
     if dense:
         import safetensors.torch as st
 
-        settings = {"in_features": 16, "out_features": 5, "bias": True, "activation_function": "torch.nn.modules.activation.Tanh"}
+        settings = {
+            "in_features": 16,
+            "out_features": 5,
+            "bias": True,
+            "activation_function": "torch.nn.modules.activation.Tanh",
+        }
         (folder / "2_Dense" / "config.json").write_text(json.dumps(settings))
         weights = {"linear.weight": torch.randn(5, 16), "linear.bias": torch.randn(5)}
         st.save_file(weights, folder / "2_Dense" / "model.safetensors")

@@ -91,6 +91,7 @@ class Backbone(nn.Module):
 
     def classify(self, batch: Batch) -> Tensor | None:
         """Logits (B, K) of the model's own head over ``spec.classes``, or None."""
+        del batch
         return None
 
     def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
@@ -98,7 +99,10 @@ class Backbone(nn.Module):
         return self.forward_features(batch), self.classify(batch) if self.spec.classes else None
 
     def preprocessing(self) -> dict[str, Any]:
-        """Everything that stands before the weights, as JSON (vocabulary digest, lengths, pooling): part of cache keys."""
+        """What stands before the weights, as JSON (vocabulary digest, lengths, pooling).
+
+        It is part of cache keys: two backbones with equal weights and equal preprocessing give equal features.
+        """
         return {}
 
     def fingerprint(self) -> str:
@@ -113,6 +117,7 @@ class Backbone(nn.Module):
 
     def coverage(self, examples: Any) -> Coverage:
         """Whether the model can read these raw examples."""
+        del examples
         return Coverage()
 
     def layer_groups(self) -> list[list[nn.Parameter]]:
@@ -200,7 +205,7 @@ def list_models(*, modality: str | None = None, folders: tuple[str, ...] = ()) -
         folders: Folders that are models or hold models one level below.
     """
     found: dict[str, ModelSpec] = {}
-    for _, source in SOURCES.items():
+    for _, source in SOURCES.items():  # noqa: PERF102  (a registry is no dict)
         for spec in source.list(folders):
             found.setdefault(spec.path or spec.uri, spec)
     specs = [spec for spec in found.values() if modality in (None, spec.modality)]
@@ -208,7 +213,7 @@ def list_models(*, modality: str | None = None, folders: tuple[str, ...] = ()) -
 
 
 class Source:
-    """A URI scheme: one file in ``sources/``, registered with ``@SOURCES.register("scheme")`` on a subclass instance."""
+    """A URI scheme: one file in ``sources/``, an instance registered with ``SOURCES.register("scheme")``."""
 
     def recognises(self, folder: Path) -> bool:
         """Whether a local folder is a model of this scheme."""

@@ -11,6 +11,7 @@ from graft.core.registry import SOURCES
 from graft.core.types import ModelSpec
 from graft.sources import folder as folders_
 from graft.sources.base import Backbone, Source
+from graft.sources.native import open_native
 
 FORMAT = 1  # of graft.json
 
@@ -99,11 +100,10 @@ class Checkpoints(Source):
         if source is not self:
             backbone = source.open(str(folder))
         else:
-            from graft.nn.encoders import open_encoder
-
             spec = _describe(folder, f"file:{location}")
-            folders_.weight_files(folder)
-            backbone = open_encoder(folder)
+            for path in folders_.weight_files(folder):
+                folders_.header(path)
+            backbone = open_native(folder)
             backbone.spec = spec
         digest = folders_.weights_digest(folders_.weight_files(folder)) if source is self else ""
         digest = digest or backbone.spec.weights_sha256

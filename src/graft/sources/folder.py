@@ -17,7 +17,7 @@ from graft.core.store import Store
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 SAVE_SAFELY = (
-    "pickles can run code when opened: on a machine that trusts the file load it with torch.load(FILE, weights_only=True) "
+    "pickles can run code when opened: convert it with torch.load(FILE, weights_only=True) "
     "and write it with safetensors.torch.save_file(weights, 'model.safetensors')"
 )
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked", "position_ids")

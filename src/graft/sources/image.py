@@ -17,7 +17,7 @@ from transformers import AutoImageProcessor
 from graft.core.errors import DataError, SourceError
 from graft.core.types import ModelSpec
 from graft.sources.base import Backbone, Batch
-from graft.sources.layers import find_blocks, find_stem
+from graft.sources.layers import both_outputs, find_blocks, find_stem
 from graft.sources.loading import first_line, quiet
 from graft.sources.text import config_digest, copy_card, save_network
 
@@ -139,6 +139,7 @@ class ImageBackbone(Backbone):
         self.reader, self.spec = reader, spec
         self._path, blocks = find_blocks(self.network)
         self._count = len(blocks)
+        self._plain_pooler = isinstance(getattr(self.network, "pooler", None), nn.AdaptiveAvgPool2d)
         self._class_token = any(
             name.rsplit(".", 1)[-1] == "cls_token" for name, _ in self.network.named_parameters()
         ) and not getattr(self.model.config, "use_mean_pooling", False)
@@ -177,6 +178,7 @@ class ImageBackbone(Backbone):
 
     def length(self, encoded: np.ndarray) -> int:
         """One: all pictures cost the same."""
+        del encoded
         return 1
 
     def collate(self, encoded: list[np.ndarray]) -> Batch:
@@ -195,7 +197,7 @@ class ImageBackbone(Backbone):
             hidden = hidden[1:]
         last = output.last_hidden_state
         pooled = getattr(output, "pooler_output", None)
-        if last.ndim == 4 and pooled is not None and not isinstance(self.network.pooler, nn.AdaptiveAvgPool2d):
+        if last.ndim == 4 and pooled is not None and not self._plain_pooler:
             last = pooled.flatten(1)  # ConvNeXT and others normalise after pooling
         if hidden[-1].shape == last.shape or hidden[-1].ndim == 3 or last.ndim == 2:
             hidden[-1] = last
@@ -212,13 +214,8 @@ class ImageBackbone(Backbone):
         """Layers and logits in one pass."""
         if not self.spec.classes:
             return self.forward_features(batch), None
-        kept: list[Any] = []
-        handle = self.network.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
-        try:
-            logits = self.model(**batch, output_hidden_states=True, return_dict=True).logits
-        finally:
-            handle.remove()
-        return self._layers(kept[0]), logits
+        output, logits = both_outputs(self.model, self.network, batch)
+        return self._layers(output), logits
 
     def classify(self, batch: Batch) -> Tensor | None:
         """Logits of the model's own head, or None."""
@@ -226,6 +223,7 @@ class ImageBackbone(Backbone):
 
     def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Mean over positions, or the class token."""
+        del batch
         if hidden.ndim == 4:
             return hidden.mean((2, 3))
         if hidden.ndim == 3:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Any
+
+from torch import Tensor, nn
 
 
 def _size(module: nn.Module) -> int:
@@ -48,3 +50,14 @@ def find_stem(network: nn.Module, path: str) -> list[nn.Module]:
                 stem.append(child)
         module = module.get_submodule(name)
     return stem
+
+
+def both_outputs(model: nn.Module, network: nn.Module, batch: dict[str, Tensor]) -> tuple[Any, Tensor]:
+    """Output of the network inside a model, with hidden states, and the logits of the model's head, in one pass."""
+    kept: list[Any] = []
+    handle = network.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+    try:
+        logits = model(**batch, output_hidden_states=True, return_dict=True).logits
+    finally:
+        handle.remove()
+    return kept[0], logits

@@ -16,8 +16,8 @@ import transformers
 from torch import nn
 
 from graft.core.errors import GraftError, SourceError
-from graft.sources.folder import read_json, refuse_code, weight_files
 from graft.sources.folder import header as read_header
+from graft.sources.folder import read_json, refuse_code, weight_files
 from graft.sources.layers import find_blocks
 
 _HEADS = {
@@ -146,7 +146,7 @@ def _load(loader: Any, folder: Path, config: Any) -> tuple[nn.Module, dict[str, 
 
 
 def _has_spare_pooler(loader: Any, config: Any) -> bool:
-    """Whether the bare network comes with a pooler that features do not use (its weights would never get a gradient)."""
+    """Whether the bare network comes with a pooler: features do not use it, so it would never get a gradient."""
     if loader is not transformers.AutoModel:
         return False
     network = transformers.AutoModel._model_mapping.get(type(config), None)  # noqa: SLF001  (there is no public way)
@@ -156,7 +156,7 @@ def _has_spare_pooler(loader: Any, config: Any) -> bool:
 
 def _check(folder: Path, model: nn.Module, report: dict[str, Any], *, head: bool) -> None:
     if report["mismatched_keys"]:
-        name, found, wanted = sorted(report["mismatched_keys"])[0]
+        name, found, wanted = min(report["mismatched_keys"])
         what = f"tensor {name} of {folder} has shape {tuple(found)}, its configuration asks for {tuple(wanted)}"
         raise SourceError(what, hint="weights and config.json belong to different models")
     missing = sorted(name for name in report["missing_keys"] if head or not _MAY_BE_MISSING.search(name))

@@ -17,13 +17,13 @@ UNCOVERED = 0.2  # share of unknown letters from which a row counts as not cover
 # ISO 639-1 codes of languages that are not written in Latin letters; every other code is taken to be Latin.
 _CYRILLIC = ("be", "bg", "kk", "ky", "mk", "mn", "ru", "sr", "tg", "uk")
 _SCRIPTS: dict[str, tuple[str, ...]] = {
-    **{code: ("Cyrillic",) for code in _CYRILLIC},
-    **{code: ("Arabic",) for code in ("ar", "fa", "ps", "sd", "ug", "ur", "ckb")},
-    **{code: ("Devanagari",) for code in ("hi", "mr", "ne", "sa")},
-    **{code: ("Hebrew",) for code in ("he", "iw", "yi")},
-    **{code: ("Bengali",) for code in ("bn", "as")},
-    **{code: ("Ethiopic",) for code in ("am", "ti")},
-    **{code: ("Tibetan",) for code in ("bo", "dz")},
+    **dict.fromkeys(_CYRILLIC, ("Cyrillic",)),
+    **dict.fromkeys(("ar", "fa", "ps", "sd", "ug", "ur", "ckb"), ("Arabic",)),
+    **dict.fromkeys(("hi", "mr", "ne", "sa"), ("Devanagari",)),
+    **dict.fromkeys(("he", "iw", "yi"), ("Hebrew",)),
+    **dict.fromkeys(("bn", "as"), ("Bengali",)),
+    **dict.fromkeys(("am", "ti"), ("Ethiopic",)),
+    **dict.fromkeys(("bo", "dz"), ("Tibetan",)),
     "zh": ("Han", "Bopomofo"), "ja": ("Han", "Hiragana", "Katakana"), "ko": ("Hangul", "Han"),
     "el": ("Greek",), "hy": ("Armenian",), "ka": ("Georgian",), "th": ("Thai",), "lo": ("Lao",), "km": ("Khmer",),
     "my": ("Myanmar",), "ta": ("Tamil",), "te": ("Telugu",), "kn": ("Kannada",), "ml": ("Malayalam",),

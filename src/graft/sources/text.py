@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from graft.core.errors import DataError, SourceError
 from graft.core.types import ModelSpec
 from graft.sources import scripts
 from graft.sources.base import Backbone, Batch, Coverage
-from graft.sources.layers import find_blocks, find_stem
+from graft.sources.layers import both_outputs, find_blocks, find_stem
 from graft.sources.loading import quiet
 
 LONGEST = 512  # tokens; longer texts are cut unless a source says otherwise
@@ -147,7 +148,7 @@ class TextBackbone(Backbone):
         return int(encoded.shape[-1])
 
     def collate(self, encoded: list[np.ndarray]) -> Batch:
-        """Pad to a multiple of 8: ``input_ids`` and ``attention_mask`` (B, T), ``token_type_ids`` where they are used."""
+        """Pad to a multiple of 8: ``input_ids``, ``attention_mask`` and, where used, ``token_type_ids`` (B, T)."""
         longest = max((item.shape[-1] for item in encoded), default=1)
         width = -(-max(longest, 1) // _MULTIPLE) * _MULTIPLE
         width = width if width <= self.longest else max(longest, 1)
@@ -178,13 +179,8 @@ class TextBackbone(Backbone):
         """Layers and logits in one pass."""
         if not self.spec.classes:
             return self.forward_features(batch), None
-        kept: list[Any] = []
-        handle = self.network.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
-        try:
-            logits = self.model(**batch, output_hidden_states=True, return_dict=True).logits
-        finally:
-            handle.remove()
-        return self._layers(kept[0]), logits
+        output, logits = both_outputs(self.model, self.network, batch)
+        return self._layers(output), logits
 
     def classify(self, batch: Batch) -> Tensor | None:
         """Logits of the model's own head, or None."""
@@ -228,7 +224,11 @@ class TextBackbone(Backbone):
 
 
 def config_digest(config: Any) -> str:
-    return hashlib.sha256(config.to_json_string(use_diff=False).encode()).hexdigest()
+    """Digest of a configuration, without what changes when the same model is saved again."""
+    facts = json.loads(config.to_json_string(use_diff=False))
+    for name in ("_name_or_path", "architectures", "dtype", "transformers_version"):
+        facts.pop(name, None)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def save_network(model: nn.Module, folder: Path) -> None:

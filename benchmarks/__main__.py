@@ -1,0 +1,98 @@
+"""Run experiments: ``python -m benchmarks --data DIR --models DIR [NAME …]``; results are written as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from graft.core.runtime import environment
+
+HERE = Path(__file__).parent
+
+
+def cell(system: str, name: str, seed: int, options: dict[str, Any], folders: argparse.Namespace) -> dict[str, Any]:
+    """Run one cell in a process and with a cache of its own, so that no time is borrowed from an earlier run."""
+    with tempfile.TemporaryDirectory() as cache:
+        command = [sys.executable, "-m", "benchmarks.cell", system, name, str(seed), folders.data, folders.models]
+        done = subprocess.run(
+            [*command, json.dumps(options)], capture_output=True, text=True, check=False,
+            env={**__import__("os").environ, "GRAFT_CACHE": cache},
+        )
+    if done.returncode:
+        raise SystemExit(f"{system} on {name}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[str, Any]]:
+    """Every system on every set; systems take turns, so a drift of the machine meets all of them."""
+    rows = []
+    for name in folders.sets or experiment["sets"]:
+        wanted = {s: o for s, o in experiment["systems"].items() if name in o.get("sets", experiment["sets"])}
+        found: dict[str, list[dict[str, Any]]] = {system: [] for system in wanted}
+        most = max(len(options["seeds"]) for options in wanted.values())
+        for turn, system in itertools.product(range(most), wanted):
+            seeds = wanted[system]["seeds"]
+            if turn < len(seeds):
+                result = cell(system, name, seeds[turn], wanted[system].get("options", {}), folders)
+                print(f"{name:<12} {system:<16} seed {seeds[turn]}  {result['accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
+                found[system].append(result)
+        rows += [_row(name, system, wanted[system]["seeds"], results) for system, results in found.items()]
+    return rows
+
+
+def _row(name: str, system: str, seeds: list[int], results: list[dict[str, Any]]) -> dict[str, Any]:
+    scores = [result["accuracy"] for result in results]
+    return {
+        "set": name, "system": system, "metric": "accuracy", "seeds": seeds, "scores": scores,
+        "mean": sum(scores) / len(scores), "low": min(scores), "high": max(scores), "n_test": results[0]["n"],
+        "seconds": sum(result["seconds"] for result in results) / len(results),
+        "all_seconds": [result["seconds"] for result in results],
+        "peak_bytes": max(result["peak_bytes"] for result in results),
+        "facts": [result["facts"] for result in results],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", help="experiments (all): " + ", ".join(sorted(p.stem for p in (HERE / "experiments").glob("*.toml"))))
+    parser.add_argument("--data", required=True, help="folder of data sets")
+    parser.add_argument("--models", required=True, help="folder of models")
+    parser.add_argument("--sets", nargs="*", help="only these sets")
+    parser.add_argument("--out", type=Path, default=HERE / "results")
+    folders = parser.parse_args()
+    from benchmarks.ranking import ranking
+    from benchmarks.scale import scale
+
+    kinds = {"grid": grid, "ranking": ranking, "scale": scale}
+    for name in folders.names or sorted(path.stem for path in (HERE / "experiments").glob("*.toml")):
+        experiment = tomllib.loads((HERE / "experiments" / f"{name}.toml").read_text(encoding="utf-8"))
+        rows = kinds[experiment["kind"]](experiment, folders)
+        facts = environment()
+        result = {
+            "name": name, "title": experiment["title"], "date": datetime.now(UTC).date().isoformat(),
+            "machine": {key: facts[key] for key in ("cpu", "cores", "memory_bytes", "os", "python")},
+            "versions": facts["packages"], "rows": _merged(folders, name, rows), "notes": experiment.get("notes", []),
+        }
+        folders.out.mkdir(exist_ok=True)
+        (folders.out / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _merged(folders: argparse.Namespace, name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """With --sets, the rows of the other sets stay as they were."""
+    path = folders.out / f"{name}.json"
+    if not folders.sets or not path.exists():
+        return rows
+    kept = [row for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if row["set"] not in folders.sets]
+    return kept + rows
+
+
+if __name__ == "__main__":
+    main()

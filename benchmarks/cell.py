@@ -1,0 +1,31 @@
+"""One cell of a table in a process of its own: one system, one set, one seed.  Prints one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import sets
+from benchmarks.systems import SYSTEMS
+
+
+def main() -> None:
+    system, name, seed, data, models, options = sys.argv[1:7]
+    with tempfile.TemporaryDirectory() as work:
+        train, test = sets.paths(name, Path(data), Path(work))
+        result = SYSTEMS[system](name, train, test, int(seed), Path(models), **json.loads(options))
+    truth, predicted = np.asarray(result["truth"]).astype(str), np.asarray(result["predicted"]).astype(str)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({
+        "accuracy": float((truth == predicted).mean()), "n": len(truth), "seconds": result["seconds"],
+        "peak_bytes": peak, "facts": result.get("facts", {}),
+    }, default=float))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Memory and time of ``graft fit`` and ``graft predict`` as rows grow: TREC's rows repeated with noise, probe only."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import sets
+
+
+def scale(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[str, Any]]:
+    rows = []
+    source = f"hf:{Path(folders.models) / experiment['source']}"
+    for count in experiment["rows"]:
+        with tempfile.TemporaryDirectory() as name:
+            work = Path(name)
+            _write(Path(folders.data), work / "data.csv", count)
+            fit = ["fit", "data.csv", "--methods", "probe", "--models", source, "--budget", "3h", "--out", "run", "--quiet"]
+            for step, command in (("fit", fit), ("predict", ["predict", "run", "data.csv", "--out", "p.csv"])):
+                seconds, anonymous, peak = _measured([sys.executable, "-m", "graft.cli", *command], work)
+                row = {
+                    "set": f"{count:,} rows", "system": f"graft {step}", "metric": "seconds", "seeds": [0],
+                    "scores": [seconds], "mean": seconds, "low": seconds, "high": seconds, "seconds": seconds,
+                    "peak_bytes": peak, "peak_anonymous_bytes": anonymous, "rows": count,
+                }
+                print(row, flush=True)
+                rows.append(row)
+    return rows
+
+
+def _write(data: Path, path: Path, count: int) -> None:
+    train, _ = sets.paths("trec", data, path.parent)
+    texts, labels = sets.read_text(train)
+    rng = np.random.default_rng(0)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        for index in range(count):
+            words = texts[index % len(texts)].split()
+            swap = rng.integers(len(words), size=2)
+            words[swap[0]], words[swap[1]] = words[swap[1]], words[swap[0]]
+            writer.writerow([" ".join(words) + f" {rng.integers(10**6)}", labels[index % len(texts)]])
+
+
+def _measured(command: list[str], work: Path) -> tuple[float, int, int]:
+    """Seconds, peak anonymous memory (what cannot be given back) and peak resident memory (maps of files included)."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=work, env={**os.environ, "GRAFT_CACHE": str(work / "cache")},
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )
+    anonymous = 0
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+            anonymous = max([anonymous, *(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))])
+        except OSError:
+            break
+        time.sleep(0.2)
+    _, error = process.communicate()
+    if process.returncode:
+        raise SystemExit(error.strip())
+    return time.perf_counter() - start, anonymous, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
