@@ -216,7 +216,7 @@ def test_large_activations_are_kept_as_float32(backbone, store):
 def test_values_that_are_not_finite_name_the_row(backbone, store):
     with torch.no_grad():
         backbone.blocks()[2].output.LayerNorm.bias.fill_(float("nan"))
-    with pytest.raises(SourceError, match="not finite.*row"):
+    with pytest.raises(SourceError, match=r"not finite.*row"):
         extract(backbone, dataset(Texts()), store=store, precision="fp32")
     assert store.entries() == []
 

@@ -6,36 +6,50 @@ Precedence: command line, then file, then default.  Errors print one line and se
 from __future__ import annotations
 
 import errno
+import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
-from cyclopts.config import Toml
+from cyclopts import App, CycloptsError, Parameter, validators
+from cyclopts.config import Dict
+from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
 from graft import __version__
+from graft.core.config import read_config
 from graft.core.errors import GraftError, OutputError, UsageError
 
 if TYPE_CHECKING:
+    from graft.core.folder import RunFolder
+    from graft.core.runtime import Clock
     from graft.core.types import Dataset, Run
+    from graft.transfer.base import BaseTransfer
 
 HELP = """graft 嫁接: automatic transfer learning.
 
-Give it a labelled file and a budget; it picks a pretrained model, transfers it, checks that the transfer helped, and
-writes a model, predictions and a report.
+Give it labelled data and a budget. It picks a pretrained model, transfers
+it, checks that the transfer helped, and writes a model with a report.
 
     graft fit reviews.csv --label sentiment --budget 2m --out runs/reviews
     graft predict runs/reviews new.csv --out predictions.csv
     graft show runs/reviews
+
+graft COMMAND --help explains every option.
 """
 
-app = App(name="graft", help=HELP, version=__version__, help_format="plaintext")
-Many = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")]
-Flag = Annotated[bool, Parameter(negative="")]
+app = App(name="graft", help=HELP, version=__version__, help_format="plaintext", result_action="return_value")
+Many = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", show_default=False)]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+Level = Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))]
+Natural = Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**32))]
+Budget = Annotated[str, Parameter(allow_leading_hyphen=True)]
+KEPT = 60.0  # seconds of work that are worth keeping even when the command itself was wrong
+typed: list[str] = []  # the arguments of this call, for the record of a run
 
 
 @app.command
-def fit(  # noqa: C901  (options, then six steps in a row)
+def fit(
     data: str,
     *,
     label: str | None = None,
@@ -45,12 +59,12 @@ def fit(  # noqa: C901  (options, then six steps in a row)
     modality: Literal["text", "image", "table"] | None = None,
     encoding: str = "utf-8",
     bad_rows: Literal["error", "drop"] = "error",
-    budget: str = "2m",
+    budget: Budget = "2m",
     models: Many = (),
     methods: Many = (),
-    folds: int = 0,
-    level: float = 0.9,
-    seed: int = 0,
+    folds: Natural = 0,
+    level: Level = 0.9,
+    seed: Natural = 0,
     out: Path | None = None,
     overwrite: Flag = False,
     resume: Flag = False,
@@ -100,12 +114,14 @@ def fit(  # noqa: C901  (options, then six steps in a row)
     quiet
         Print only the answer.
     """
+    from shlex import join, quote
+
+    from rich.markup import escape
+
     from graft.core.folder import RunFolder, free_name
     from graft.core.runtime import Clock, parse_budget
 
     clock = Clock(parse_budget(budget))
-    name = Path(data.rstrip("/")).name.split(".")[0] or "data"
-    out = out or (Path("runs") / name if resume else free_name(Path("runs") / name))
     options = {
         "data": str(Path(data).resolve()), "label": label, "inputs": inputs, "group": group, "task": task,
         "modality": modality, "encoding": encoding, "bad_rows": bad_rows, "models": models, "methods": methods,
@@ -113,50 +129,65 @@ def fit(  # noqa: C901  (options, then six steps in a row)
     }
     if not Path(data).exists():
         _load(data)  # raises the line about the missing file before anything is written
+    name = Path(data).resolve().name.split(".")[0] or "data"
+    out = out or free_name(Path("runs") / name, resume=resume)
     folder = RunFolder(out, options, resume=resume, overwrite=overwrite)
-
-    from graft.auto import AutoFit, Config
-    from graft.core.store import Store
-    from graft.report import write_report
-    from graft.screen import Screen
-
     try:
-        with Screen(quiet=quiet) as screen:
+        from graft.auto import AutoFit, Config
+        from graft.core.store import Store
+        from graft.screen import Screen
+
+        with Screen(quiet=quiet, clock=Clock(clock.budget, spent=folder.spent + clock.elapsed())) as screen:
             table = _load(
                 data, label=label, inputs=inputs or None, group=group, task=task, modality=modality,
                 encoding=encoding, bad_rows=bad_rows, workdir=folder.partial / "data",
             )
             config = Config(budget, models, methods, folds, level, seed)
-            auto = AutoFit(table, config, Store() if cache else None, screen, folder.work, folder.spent + clock.elapsed())
-            try:
-                model, run = auto.run()
-            finally:
-                folder.spend(folder.spent + clock.elapsed())
-            run.config |= {"command": _command(), "data": data}
-            run.answer["folder"] = str(out)
-            model.save(folder.result)
-            run.answer["size_bytes"] = sum(f.stat().st_size for f in folder.result.rglob("*") if f.is_file())
-            run.answer["seconds"] = round(folder.spent + clock.elapsed(), 1)
-            _write_run(run, folder.result)
-            write_report(run, folder.result)
-            folder.finish()
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; repeat the command with --out {out} --resume to go on", file=sys.stderr)
+            spent = folder.spent + clock.elapsed()
+            auto = AutoFit(table, config, Store() if cache else None, screen, folder.work, spent)
+            model, run = auto.run()
+            run.config |= {"command": join(["graft", *typed]), "data": data}
+            _write(model, run, folder, clock)
+    except BaseException as error:
+        _leave(folder, clock, error)
         raise
-    screen.out.print(f"  report: {out / 'report.html'}")
-    screen.out.print(f"  predict with: graft predict {out} NEW_DATA --out predictions.csv")
+    screen.facts("report", escape(str(folder.out / "report.html")), always=True)
+    screen.facts("next", escape(f"graft predict {quote(str(folder.out))} NEW_DATA --out predictions.csv"), always=True)
+
+
+def _write(model: BaseTransfer, run: Run, folder: RunFolder, clock: Clock) -> None:
+    """Write the model, the record and the report, then move them into place together."""
+    from safetensors import SafetensorError
+
+    from graft.report import write_report
+
+    run.answer["folder"] = str(folder.out)
+    try:
+        model.save(folder.result)
+    except SafetensorError as error:  # how safetensors says that a disk is full
+        raise OutputError(f"cannot write the model: {error}", where=str(folder.partial),
+                          hint="free some space, or choose another --out") from error
+    run.answer["size_bytes"] = sum(f.stat().st_size for f in folder.result.rglob("*") if f.is_file())
+    run.answer["seconds"] = round(folder.spent + clock.elapsed(), 1)
+    _write_run(run, folder.result)
+    write_report(run, folder.result)
+    folder.finish()
+
+
+def _leave(folder: RunFolder, clock: Clock, error: BaseException) -> None:
+    """Keep the finished work of a run that stops before its end, if another try can use it."""
+    theirs = isinstance(error, GraftError) and not isinstance(error, OutputError)
+    lasting = not theirs or folder.resumed or clock.elapsed() > KEPT
+    with suppress(OSError):  # the disk may be what stopped it
+        folder.spend(folder.spent + clock.elapsed())
+    if folder.leave(keep=lasting):
+        error.add_note(f"what is done is kept: repeat the command with --out {folder.out} --resume")
 
 
 def _load(data: str, **options: Any) -> Dataset:
     from graft.data.load import load
 
     return load(data, **options)
-
-
-def _command() -> str:
-    import shlex
-
-    return shlex.join(["graft", *sys.argv[1:]])
 
 
 def _write_run(run: Run, folder: Path) -> None:
@@ -191,9 +222,9 @@ def predict(
 
     bad = predict_file(run, data, out, encoding=encoding, overwrite=overwrite)
     for row, reason in bad[:10]:
-        print(f"row {row + 1}: {reason}; its prediction is empty", file=sys.stderr)
+        print(f"row {row + 1} of {Path(data).name}: {reason}; its prediction is empty", file=sys.stderr)
     if len(bad) > 10:
-        print(f"… and {len(bad) - 10} more rows", file=sys.stderr)
+        print(f"… and {len(bad) - 10:,} more rows with an empty prediction", file=sys.stderr)
 
 
 @app.command
@@ -203,7 +234,7 @@ def evaluate(
     *,
     label: str | None = None,
     encoding: str = "utf-8",
-    level: float = 0.9,
+    level: Level = 0.9,
     rename: Many = (),
     json: Flag = False,
 ) -> None:
@@ -226,14 +257,12 @@ def evaluate(
     json
         Print JSON.
     """
-    import json as _json
-
     from graft.predict import evaluate_model
-    from graft.screen import interval
+    from graft.screen import interval, print_json
 
     facts = evaluate_model(model, data, label=label, encoding=encoding, level=level, rename=dict(map(_pair, rename)))
     if json:
-        print(_json.dumps(facts, ensure_ascii=False, default=float))
+        print_json(facts)
         return
     print(f"{facts['name']} on {facts['data']}: {facts['rows']:,} rows")
     for name, value in facts["metrics"].items():
@@ -256,9 +285,9 @@ def rank(
     label: str | None = None,
     models: Many = (),
     by: str = "probe",
-    rows: int = 2000,
-    seed: int = 0,
-    level: float = 0.9,
+    rows: Annotated[int, Parameter(validator=validators.Number(gte=10))] = 2000,
+    seed: Natural = 0,
+    level: Level = 0.9,
     encoding: str = "utf-8",
     cache: bool = True,
     json: Flag = False,
@@ -289,12 +318,11 @@ def rank(
         Print JSON.
     """
     import dataclasses
-    import json as _json
 
     from graft.auto import find_sources
     from graft.core.store import Store
     from graft.ranking.rank import rank as rank_sources
-    from graft.screen import Screen
+    from graft.screen import Screen, print_json
 
     table = _load(data, label=label, encoding=encoding)
     with Screen(quiet=json) as screen:
@@ -303,11 +331,9 @@ def rank(
             store=Store() if cache else None, progress=screen.progress,
         )
         if json:
-            print(_json.dumps(dataclasses.asdict(ranking), ensure_ascii=False, default=float))
+            print_json(dataclasses.asdict(ranking))
             return
         screen.ranking_table(ranking)
-        for sentence in ranking.sentences:
-            screen.line(f"  {sentence}")
 
 
 @app.command(name="models")
@@ -326,26 +352,15 @@ def list_sources(
         Print JSON.
     """
     import dataclasses
-    import json as _json
 
-    from rich.console import Console
-    from rich.table import Table
-
+    from graft.screen import Screen, print_json
     from graft.sources.base import list_models
 
     specs = list_models(modality=modality, folders=models)
     if json:
-        print(_json.dumps([dataclasses.asdict(spec) for spec in specs], ensure_ascii=False))
+        print_json([dataclasses.asdict(spec) for spec in specs])
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("source", "for", "parameters", "size", "GFLOP/row", "licence", "languages", "trained on"):
-        table.add_column(column, overflow="fold")
-    for spec in specs:
-        table.add_row(
-            spec.uri, spec.modality, f"{spec.parameters / 1e6:.1f} M", f"{spec.bytes / 1e6:.0f} MB",
-            f"{spec.flops / 1e9:.3f}", spec.licence or "?", " ".join(spec.languages) or "?", spec.objective or "?",
-        )
-    Console(highlight=False).print(table if specs else "no source within reach; name folders with --models or GRAFT_MODELS")
+    Screen().sources_table(specs)
 
 
 @app.command
@@ -357,18 +372,17 @@ def show(run: Path) -> None:
     run
         Folder that graft fit wrote.
     """
-    from graft.screen import Screen, duration, interval
+    from rich.markup import escape
+
+    from graft.screen import Screen
 
     record = _read_run(run)
     screen = Screen()
     screen.on_answer(record)
+    screen.facts("report", escape(str((run if run.is_dir() else run.parent) / "report.html")))
     screen.heading("Trials")
     for trial in record.trials:
-        score = interval(trial["score"]) if trial["score"] else "–"
-        reason = f"  {trial['reason']}" if trial["reason"] else ""
-        screen.line(f"  {trial['name']:<58} {score}  {duration(trial['seconds'])}  {trial['state']}{reason}")
-    screen.line(f"\n  {record.guard['sentence']}")
-    screen.line(f"  report: {run / 'report.html'}")
+        screen.trial_line(trial["name"], trial["state"], trial["score"], trial["seconds"], trial["reason"])
 
 
 @app.command
@@ -399,10 +413,10 @@ def _read_run(run: Path) -> Run:
     path = run / "run.json" if run.is_dir() else run
     try:
         return Run.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise SourceError(f"{run} is not a graft run", hint="give the folder that graft fit wrote") from error
-    except (ValueError, TypeError) as error:
-        raise SourceError(f"{path} is damaged: {error}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise SourceError(f"{path} is damaged: {error}", hint="run graft fit again") from error
 
 
 @app.command
@@ -435,36 +449,62 @@ def _with_config(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[Path | None, Parameter(help="TOML file with a table per command: [fit] budget = '2m'.")] = None,
 ) -> None:
-    app.config = (Toml(config, must_exist=True),) if config else ()
+    if config:
+        commands = [name for name in app if not name.startswith("-")]
+        app.config = (Dict(read_config(config, commands), source=str(config)),)
     app(tokens, exit_on_error=False, print_error=False)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    from graft.screen import prepare_streams
+
+    prepare_streams()
+    app.config = ()
+    typed[:] = sys.argv[1:] if arguments is None else arguments
     try:
-        app.meta(sys.argv[1:] if arguments is None else arguments, exit_on_error=False, print_error=False)
+        app.meta(list(typed), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
     except GraftError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(error, str(error), error.exit_code)
     except CycloptsError as error:
-        return _fail(" ".join(str(error).split()), UsageError.exit_code)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away (graft predict … | head): nothing to say
+        return _fail(error, _line_of(error), UsageError.exit_code)
+    except KeyboardInterrupt as error:
+        return _fail(error, "interrupted", 130)
+    except BrokenPipeError:  # the reader went away (graft predict … | head): nothing to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
         return 0
-    except MemoryError:
-        return _fail("out of memory; use a smaller model or fewer rows", GraftError.exit_code)
+    except MemoryError as error:
+        return _fail(error, "out of memory; use a smaller model or fewer rows", GraftError.exit_code)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return _fail("the disk is full; free some space, or name other folders with --out and GRAFT_CACHE",
-                         OutputError.exit_code)
-        return _fail(f"{error.strerror or error} [{error.filename}]" if error.filename else str(error),
-                     OutputError.exit_code)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        line = f"{error.strerror or error}" + (f" [{error.filename}]" if error.filename else "")
+        hint = "; free some space, or name other folders with --out and GRAFT_CACHE" if full else ""
+        return _fail(error, line + hint, OutputError.exit_code)
+    except Exception as error:
+        if os.environ.get("GRAFT_DEBUG"):
+            raise
+        line = " ".join(f"internal error, please report it: {type(error).__name__}: {error}".split())
+        return _fail(error, f"{line}; GRAFT_DEBUG=1 shows where", GraftError.exit_code)
     return 0
 
 
-def _fail(line: str, code: int) -> int:
-    print(f"graft: {line}", file=sys.stderr)
+def _line_of(error: CycloptsError) -> str:
+    """What is wrong with the arguments, as graft's own errors say it."""
+    command = " ".join(["graft", *(error.command_chain or ())])
+    if isinstance(error, MissingArgumentError) and error.argument is not None and not error.keyword:
+        name = error.argument.name.lstrip("-").upper()
+        return f"{name} is missing; see {command} --help"
+    if isinstance(error, UnusedCliTokensError):
+        return f"{(error.unused_tokens or ['?'])[0]!r} is one argument too many; see {command} --help"
+    parts = " ".join(str(error).split()).removesuffix(".").split(". ")
+    line = "; ".join(part[:1].lower() + part[1:] for part in parts)
+    return line if len(parts) > 1 else f"{line}; see {command} --help"
+
+
+def _fail(error: BaseException, line: str, code: int) -> int:
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    print(f"graft: {line}{notes}", file=sys.stderr)
     return code
 
 

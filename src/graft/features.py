@@ -1,8 +1,7 @@
 """One forward pass per model and data set: pooled activations of every layer, kept on disk by content.
 
-The key of an entry is a digest of the weights in memory, the preprocessing, the rows and the precision.  A pass goes
-through the rows in chunks, sorts each by length, makes batches by token budget and pools every layer inside the pass,
-so that only (ΣD,) numbers per row are kept.
+An entry's key is a digest of the weights in memory, the preprocessing, the rows and the precision.  A pass sorts
+chunks of rows by length, makes batches by token budget and pools every layer inside: (ΣD,) numbers per row stay.
 """
 
 from __future__ import annotations
@@ -89,16 +88,12 @@ class _Pass:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in text or (
-        "out of memory" in text
-    )  # fmt: skip
+    words = ("not enough memory", "out of memory")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
 
 
 def _precision(precision: str, place: torch.device) -> contextlib.AbstractContextManager[Any]:
-    if precision == "bf16":
-        return torch.autocast(place.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext()
+    return torch.autocast(place.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 @contextlib.contextmanager
@@ -154,12 +149,7 @@ def choose_precision(backbone: Backbone, examples: Any, precision: str = "auto")
 
 
 class Scattered:
-    """Values of some rows of a storage, indexed by the storage's row numbers like the whole array would be.
-
-    Args:
-        kept: Values (n, D) of the rows in ``rows``.
-        rows: Row numbers, ascending.
-        total: Number of rows of the storage.
+    """Values ``kept`` (n, D) of the ascending ``rows`` of a storage, indexed by its row numbers.
 
     Example:
         >>> values = Scattered(np.array([[1.0], [2.0]]), np.array([3, 7]), 10)
@@ -216,9 +206,8 @@ def extract(
 ) -> Features:
     """Pooled activations of every layer for every row, from the cache or by one forward pass.
 
-    A data set that covers at least half of its storage is extracted with the whole storage, so that every other
-    subset finds its rows in the same entry; a smaller one is extracted alone.  Either way the rows of the result are
-    those of ``dataset.rows``, in the numbering of the storage.
+    A data set that covers half of its storage is extracted with the whole storage, so that every other subset finds its
+    rows in the same entry; a smaller one alone.  The result's rows are ``dataset.rows``, numbered as in the storage.
 
     Args:
         backbone: The model; it is put into evaluation mode for the pass.
@@ -235,7 +224,6 @@ def extract(
     """
     store = store or Store()
     clock = clock or Clock()
-    _budget(backbone, batch_tokens)
     unique = np.unique(dataset.rows)
     whole = 2 * len(unique) >= len(dataset.X)
     rows = np.arange(len(dataset.X)) if whole else unique
@@ -404,4 +392,8 @@ def predict_seconds(backbone: Backbone, dataset: Dataset, sample: int = 64, *, p
         list(run.rows(encoded[:SAMPLE]))  # warms up
         start = time.monotonic()
         list(run.rows(encoded))
-        return (prepared + time.monotonic() - start) * total / len(rows)
+        passed = time.monotonic() - start
+    lengths = np.array([backbone.length(item) for item in encoded])
+    padded = sum(len(positions) * int(lengths[positions].max()) for positions in run.batches(encoded))
+    # The whole pass sorts thousands of rows by length, so it pads far less than a batch of a few.
+    return (prepared + passed * float(lengths.sum()) / padded) * total / len(rows)

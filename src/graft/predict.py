@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from graft.core.errors import DataError, OutputError, SourceError
+from graft.core.errors import DataError, GraftError, OutputError, SourceError
 from graft.core.types import Dataset, Task
 from graft.data.load import load
 from graft.data.stream import stream
@@ -37,15 +39,17 @@ def predict_file(
         SourceError: ``run`` is not a run.
         DataError: The data lack a column the model needs.
     """
-    if out is not None and out.exists() and not overwrite:
-        raise OutputError(f"{out} exists", hint="choose another --out, or pass --overwrite")
+    if out is not None:
+        _check_out(out, overwrite=overwrite)
     model = load_transfer(run)
     task = model.task_
     bad: list[tuple[int, str]] = []
+    chunks = stream(data, model.recipe_, chunk=BLOCK, encoding=encoding)
+    first = next(chunks, None)  # a file that cannot be read is said before anything is written
     with _writing(out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["prediction", *(f"p_{name}" for name in task.classes)])
-        for chunk in stream(data, model.recipe_, chunk=BLOCK, encoding=encoding):
+        for chunk in chain([first] if first is not None else [], chunks):
             bad += chunk.bad
             rows = {number: [""] * (1 + len(task.classes)) for number, _ in chunk.bad}
             if len(chunk.data):
@@ -62,10 +66,22 @@ def _cells(model: BaseTransfer, data: Dataset) -> list[list[str]]:
     return [[label, *(f"{p:.6f}" for p in row)] for label, row in zip(labels, outputs, strict=True)]
 
 
+def _check_out(out: Path, *, overwrite: bool) -> None:
+    """Say what is wrong with the output before there is work to lose."""
+    if out.is_dir():
+        raise OutputError(f"{out} is a folder", hint="name a file, for example predictions.csv")
+    if out.exists() and not overwrite:
+        raise OutputError(f"{out} exists", hint="choose another --out, or pass --overwrite")
+    if not out.parent.is_dir():
+        raise OutputError(f"cannot write {out}: no folder {out.parent}", hint="make it, or choose another --out")
+
+
 @contextmanager
 def _writing(out: Path | None) -> Iterator[TextIO]:
-    """A file that appears only when it is complete, or standard output."""
+    """A file that appears only when it is complete, or standard output (UTF-8 unless it is a terminal)."""
     if out is None:
+        if not sys.stdout.isatty() and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", newline="")
         yield sys.stdout
         return
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
@@ -73,8 +89,11 @@ def _writing(out: Path | None) -> Iterator[TextIO]:
         with temporary.open("w", encoding="utf-8", newline="") as file:
             yield file
         temporary.replace(out)
+    except GraftError:
+        raise
     except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror or error}") from error
+        raise OutputError(f"cannot write {out}: {error.strerror or error}",
+                          hint="free some space, or choose another --out") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import codecs
+import json
+import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
 
 if TYPE_CHECKING:
+    from graft.core.runtime import Clock
     from graft.core.types import Dataset, ModelSpec, Ranking, Run
     from graft.evaluate.search import Trial
 
 Score = tuple[float, float, float]
+WIDEST = 120  # columns used at most; also the width of a file or a pipe, which have none of their own
+MARKS = {"done": "[green]✓[/green]", "failed": "[red]✗[/red]"}
+ASCII = {"✓": "+", "✗": "x", "–": "-", "“": '"', "”": '"', "→": "->", "…": "...", "·": "-", "²": "2"}
+BASELINES = ("majority", "classical")
+IN_MEMORY = "stay in memory"  # a cache that cannot be written is worth a line that stays
 
 
 def interval(score: Sequence[float] | None) -> str:
@@ -34,7 +45,56 @@ def duration(seconds: float | None) -> str:
         return "no limit"
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def _substitute(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    letters = error.object[error.start : error.end]
+    return "".join(ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in letters), error.end
+
+
+def prepare_streams() -> None:
+    """Let a terminal that is not UTF-8 show what it can, instead of failing."""
+    codecs.register_error("graft", _substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="graft")
+
+
+def print_json(value: Any) -> None:
+    """Print JSON that the encoding of standard output can carry."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+    sys.stdout.write(json.dumps(value, ensure_ascii=not utf8, default=float) + "\n")
+
+
+def _padded(text: str, width: int) -> str:
+    return escape(text) + " " * (width - cell_len(text))
+
+
+class TimeLeft(ProgressColumn):
+    """Time left: that of the budget, or what the speed so far predicts."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """The text of one bar."""
+        clock = task.fields.get("clock")
+        seconds = max(0.0, clock.left()) if clock else task.time_remaining
+        return Text(f"{duration(seconds)} left" if seconds is not None else "", style="dim")
+
+
+class Bars(Progress):
+    """Progress bars; the one of the budget moves with the clock, whether or not a step reports."""
+
+    def get_renderables(self) -> Any:
+        """Everything that is drawn."""
+        for task in self.tasks:
+            if clock := task.fields.get("clock"):
+                task.completed = min(clock.elapsed(), task.total or 0.0)
+        return super().get_renderables()
 
 
 class Screen:
@@ -42,35 +102,71 @@ class Screen:
 
     Args:
         quiet: Print nothing but the answer.
+        clock: The budget, shown as a bar.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.out = Console(highlight=False, soft_wrap=True)
-        if not self.out.is_terminal:
-            self.out = Console(highlight=False, soft_wrap=True, width=120)  # a file or a pipe has no width of its own
-        self.quiet = quiet
-        self.bar = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24),
-            TextColumn("{task.percentage:>3.0f} %"), TimeElapsedColumn(), TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True), transient=True, disable=quiet or not Console(stderr=True).is_terminal,
-        )
+    def __init__(self, *, quiet: bool = False, clock: Clock | None = None) -> None:
+        self.out = Console(highlight=False)
+        self.wraps = self.out.is_terminal
+        if self.wraps:
+            self.out = Console(highlight=False, width=min(self.out.width, WIDEST))
+        else:
+            self.out = Console(highlight=False, soft_wrap=True, width=WIDEST)
+        self.quiet, self.clock = quiet, clock
+        self.names = min(58, max(20, self.out.width - 38))  # columns for the name of a trial or step
+        console = self.out if self.wraps else Console(stderr=True)
+        self.bar = Bars(
+            SpinnerColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, max_width=36)),
+            BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f} %"), TimeLeft(),
+            TextColumn("[dim]{task.fields[note]}[/dim]", table_column=Column(no_wrap=True, ratio=1)),
+            console=console, transient=True, expand=True, disable=quiet or not console.is_terminal,
+            # lines for a file must not be drawn above the bars of the terminal
+            redirect_stdout=self.wraps, redirect_stderr=self.wraps,
+        )  # fmt: skip
         self.steps: dict[str, Any] = {}
+        self.section = ""
 
-    def __enter__(self) -> Screen:
+    def __enter__(self) -> Self:
         self.bar.start()
+        if self.clock and self.clock.budget and not self.bar.disable:
+            self.bar.add_task("budget", total=self.clock.budget, note="", clock=self.clock)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def line(self, text: str = "") -> None:
-        """Print a line unless quiet."""
+    def line(self, text: str = "", *, indent: int = 2, cut: bool = False) -> None:
+        """Print a line of markup unless quiet: wrapped to the terminal, or cut there; whole in a file."""
         if not self.quiet:
-            self.out.print(text)
+            self._print(text, indent=indent, cut=cut)
+
+    def _print(self, text: str, *, indent: int = 2, cut: bool = False) -> None:
+        if not text or not self.wraps:
+            self.out.print(" " * indent + text if text else "")
+            return
+        shown: RenderableType = Text.from_markup(text, overflow="ellipsis" if cut else "fold")
+        self.out.print(Padding(shown, (0, 0, 0, indent), expand=False), no_wrap=cut)
 
     def heading(self, text: str) -> None:
-        """Print a heading."""
-        self.line(f"\n[bold]{text}[/bold]")
+        """Print a heading, once for the lines that stand under it."""
+        if text != self.section:
+            self.section = text
+            self.line()
+            self.line(f"[bold]{text}[/bold]", indent=0)
+
+    def facts(self, name: str, text: str, *, always: bool = False) -> None:
+        """Print a name and what there is to say, wrapped beside it."""
+        if self.quiet and not always:
+            return
+        if not self.wraps:
+            self._print(f"{name:<9} {text}")
+            return
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_column(width=9, no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row(f"[dim]{name}[/dim]", text)
+        self.out.print(Padding(table, (0, 0, 0, 2), expand=False))
 
     # -- events of a run ---------------------------------------------------------------------------------------------
 
@@ -79,90 +175,129 @@ class Screen:
         task = data.task
         self.heading("Data")
         what = f"{len(task.classes)} classes" if task.is_classification else "a number"
-        self.line(f"  {escape(data.name)}: {len(data):,} rows, {task.modality} → {what} in “{escape(task.target)}”, "
+        self.line(f"{escape(data.name)}: {len(data):,} rows, {task.modality} → {what} in “{escape(task.target)}”, "
                   f"judged by {task.metric.replace('_', ' ')}")
         if "per_class" in facts:
             counts = sorted(facts["per_class"].items(), key=lambda item: -item[1])
             shown = ", ".join(f"{escape(name)} {count:,}" for name, count in counts[:8])
-            self.line(f"  classes: {shown}{' …' if len(counts) > 8 else ''}")
+            self.line(f"classes: {shown}{' …' if len(counts) > 8 else ''}")
         scripts = facts["facts"].get("scripts")
         if scripts:
-            self.line("  scripts: " + ", ".join(f"{name} {share:.0%}" for name, share in list(scripts.items())[:4]))
+            self.line("scripts: " + ", ".join(f"{name} {share:.0%}" for name, share in list(scripts.items())[:4] if share >= 0.005))
         for note in data.notes:
-            self.line(f"  [dim]· {escape(note)}[/dim]")
-        self.line("  one example:")
+            self.line(f"[dim]· {escape(note)}[/dim]")
+        self.line("one example:")
         for step, value in facts["example"]:
-            self.line(f"    [dim]{escape(step):<12}[/dim] {escape(str(value))[:160]}")
+            text = " ".join(str(value).split())
+            text = text[:159] + "…" * (len(text) > 159)
+            self.line(f"[dim]{escape(step):<10}[/dim] {escape(text)}", indent=4, cut=True)
 
     def on_sources(self, specs: Sequence[ModelSpec], left_out: Sequence[tuple[ModelSpec, str]]) -> None:
         """Show the sources considered."""
         self.heading("Sources")
         for spec in specs:
-            self.line(f"  {escape(spec.uri)}  {spec.parameters / 1e6:.1f} M parameters  [dim]{escape(spec.objective[:70])}[/dim]")
+            trained = f"  [dim]{escape(spec.objective)}[/dim]" if spec.objective else ""
+            self.line(f"{escape(spec.uri)}  {spec.parameters / 1e6:.1f} M parameters{trained}", cut=True)
         for spec, reason in left_out:
-            self.line(f"  [yellow]not {escape(spec.name)}[/yellow]: {escape(reason)}")
+            self.line(f"[yellow]not {escape(spec.name)}[/yellow]: {escape(reason)}")
         if not specs and not left_out:
-            self.line("  none within reach reads this data; see graft models")
+            self.line("none within reach reads this data; see graft models")
 
     def on_plan(self, steps: Sequence[tuple[str, float]], memory: int) -> None:
         """Show the plan."""
+        if not steps:
+            return
         self.heading("Plan")
-        for step, seconds in steps:
-            self.line(f"  {escape(step):<56} about {duration(seconds)}")
-        self.line(f"  memory: about {memory / 2**20:,.0f} MiB")
+        rows = [(step, duration(seconds)) for step, seconds in steps] + [("memory", f"{memory / 2**20:,.0f} MiB")]
+        width = min(self.out.width - 22, max(cell_len(name) for name, _ in rows))
+        for name, value in rows:
+            self.line(f"{_padded(name, width)}  about {value}")
 
     def on_ranking(self, ranking: Ranking) -> None:
         """Show the ranking."""
         self.heading("Ranking of sources")
         self.ranking_table(ranking)
-        for sentence in ranking.sentences:
-            self.line(f"  {escape(sentence)}")
 
     def ranking_table(self, ranking: Ranking) -> None:
-        """Print candidates with their scores."""
+        """Print candidates with their scores, and what cannot be told apart."""
+        if self.quiet:
+            return
         names = list(dict.fromkeys(name for row in ranking.rows for name in row.scores if name != ranking.by))
+        room = self.out.width - max((cell_len(row.spec.name) for row in ranking.rows), default=0) - 41
+        names = [name for place, name in enumerate(names) if room >= sum(max(8, len(n) + 1) for n in names[: place + 1])]
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-        for column in ("source", ranking.by, *names, "ms/row", "s"):
-            table.add_column(column, no_wrap=True, justify="left" if column == "source" else "right")
-        for row in ranking.rows:
-            if row.failure:
-                table.add_row(escape(row.spec.name))
-                continue
+        table.add_column("source", no_wrap=True, overflow="ellipsis")
+        for column in (ranking.by, *names, "ms/row", "s"):
+            table.add_column(column, no_wrap=True, justify="right")
+        for row in ranking.usable:
             others = [f"{row.scores[name][0]:.3f}" if name in row.scores else "–" for name in names]
             cost = (f"{1000 * row.cost:.2f}", f"{row.seconds:.1f}")
             table.add_row(escape(row.spec.name), interval(row.scores.get(ranking.by)), *others, *cost)
-        if self.quiet:
-            return
-        self.out.print(Padding(table, (0, 0, 0, 2)))
+        if ranking.usable:
+            self.out.print(Padding(table, (0, 0, 0, 2), expand=False))
         for row in ranking.rows:
             if row.failure:
-                self.line(f"  [yellow]{escape(row.spec.name)} failed[/yellow]: {escape(row.failure)}")
+                self.line(f"[yellow]{escape(row.spec.name)} failed[/yellow]: {escape(row.failure)}")
+        for sentence in ranking.sentences:
+            self.line(escape(sentence))
+
+    def sources_table(self, specs: Sequence[ModelSpec]) -> None:
+        """Print what is known of sources."""
+        if not specs:
+            self.line("no source within reach; name folders with --models or GRAFT_MODELS", indent=0)
+        for spec in specs:
+            self.line(f"[bold]{escape(spec.uri)}[/bold]", indent=0)
+            pass_ = f", {spec.flops / 1e9:.3g} GFLOP per row" if spec.flops else ""
+            self.line(f"{spec.modality}, {spec.parameters / 1e6:.1f} M parameters, {spec.bytes / 1e6:.0f} MB{pass_}")
+            self.line(f"licence {escape(spec.licence or '?')}, languages {escape(' '.join(spec.languages) or '?')}")
+            if spec.objective:
+                self.line(f"trained on: {escape(spec.objective)}", cut=True)
 
     def on_trial(self, trial: Trial, score: Score | None) -> None:
         """Show one trial."""
-        if len(self.steps) == 0 or "trials" not in self.steps:
-            self.heading("Trials")
-            self.steps["trials"] = None
-        mark = {"done": "[green]✓[/green]", "failed": "[red]✗[/red]"}.get(trial.state, "[yellow]–[/yellow]")
-        text = f"  {mark} {escape(trial.candidate.name):<58}"
-        text += f" {interval(score)}  {duration(trial.seconds)}" if score else ""
-        text += f"  [dim]{trial.state}: {escape(trial.reason)}[/dim]" if trial.reason else ""
-        self.line(text)
+        self.heading("Baselines" if trial.candidate.transfer in BASELINES else "Trials")
+        self._clear_steps()
+        self.trial_line(trial.candidate.name, trial.state, score, trial.seconds, trial.reason)
+
+    def trial_line(self, name: str, state: str, score: Score | None, seconds: float, reason: str) -> None:
+        """Print a trial with its score and time, and why it did not come to its end."""
+        result = f" {interval(score)}  {duration(seconds)}" if score else ""
+        self.line(f"{MARKS.get(state, '[yellow]–[/yellow]')} {_padded(name, self.names) if result else escape(name)}{result}")
+        if reason:
+            self.line(f"[dim]{state}: {escape(reason)}[/dim]", indent=4)
 
     def on_answer(self, run: Run) -> None:
         """Show the answer."""
         answer = run.answer
-        self.out.print(f"\n[bold]Answer[/bold]\n  {escape(answer['sentence'])}")
-        score, metric = interval(answer["score"]), answer["metric"].replace("_", " ")
-        self.out.print(f"  {metric} [bold]{score}[/bold] ({answer['level']:.0%} interval, held-out rows)")
+        self._clear_steps()
+        self._print("")
+        self._print("[bold]Answer[/bold]", indent=0)
+        metric = answer["metric"].replace("_", " ").replace("r2", "R²")
+        self._print(f"[bold]{escape(answer['trial'][:1].upper() + answer['trial'][1:])}[/bold]")
+        self.facts(metric, f"[bold]{interval(answer['score'])}[/bold]  {answer['level']:.0%} interval, held-out rows",
+                   always=True)
         if answer.get("baseline"):
-            self.out.print(f"  baseline: {escape(answer['baseline']['name'])} {interval(answer['baseline']['score'])}")
-        self.out.print(f"  time: {duration(answer['seconds'])} of {duration(answer['budget_seconds'])}")
+            baseline = answer["baseline"]
+            self.facts("baseline", f"{interval(baseline['score'])}  {escape(baseline['name'])}", always=True)
+        self.facts("guard", escape(run.guard.get("sentence") or answer["sentence"]), always=True)
+        self.facts("time", f"{duration(answer['seconds'])} of {duration(answer['budget_seconds'])}", always=True)
+
+    # -- progress ----------------------------------------------------------------------------------------------------
 
     def progress(self, step: str, done: float, note: str = "") -> None:
         """Move the bar of a step."""
+        if IN_MEMORY in note:
+            self.line(f"[yellow]{escape(step)}[/yellow]: {escape(note)}")
         if self.bar.disable:
             return
+        done = min(1.0, done)
         if step not in self.steps:
-            self.steps[step] = self.bar.add_task(step, total=1.0, note="")
-        self.bar.update(self.steps[step], completed=min(1.0, done), note=note, visible=done < 1.0)
+            self.steps[step] = self.bar.add_task(escape(step), total=1.0, note="")
+        elif done < next(task.completed for task in self.bar.tasks if task.id == self.steps[step]):
+            self.bar.reset(self.steps[step])  # the next fold begins
+        self.bar.update(self.steps[step], completed=done, note=escape(note), visible=done < 1.0)
+
+    def _clear_steps(self) -> None:
+        for task in self.steps.values():
+            self.bar.remove_task(task)
+        self.steps.clear()

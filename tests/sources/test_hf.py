@@ -17,6 +17,7 @@ from sources import tiny_models as tiny
 
 from graft.core.errors import DataError, SourceError, UnsafeSourceError
 from graft.sources.base import describe_model, list_models, open_model
+from graft.sources.hub import check_files
 from graft.sources.loading import quiet
 
 TEXTS = ["where is my parcel", "i lost the card. please help, i want to cancel an order", "good"]
@@ -404,6 +405,14 @@ def test_adapters_two_towers_and_quantised_weights(tmp_path):
 
 
 # finding
+
+
+def test_a_repository_is_judged_before_it_is_fetched():
+    check_files("org/m", ["config.json", "model.safetensors", "pytorch_model.bin"])
+    with pytest.raises(UnsafeSourceError, match=r"only pickled weights \(pytorch_model\.bin\)"):
+        check_files("org/m", ["config.json", "pytorch_model.bin"])
+    with pytest.raises(SourceError, match="no safetensors"):
+        check_files("org/m", ["config.json"])
 
 
 def test_a_name_that_is_not_here_fails_at_once_without_a_network(monkeypatch):

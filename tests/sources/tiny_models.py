@@ -115,12 +115,14 @@ def image(folder: Path, kind: str, *, classes: list[str] | None = None) -> Path:
     torch.manual_seed(0)
     made = {
         "vit": lambda: (
-            tf.ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=32, patch_size=8),
+            tf.ViTConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+                         image_size=32, patch_size=8),
             {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2},
         ),
         "resnet": lambda: (
             tf.ResNetConfig(embedding_size=8, hidden_sizes=[8, 16, 24], depths=[1, 1, 2], layer_type="basic"),
-            {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32}, "crop_pct": 0.875, "resample": 3},
+            {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 32},
+             "crop_pct": 0.875, "resample": 3},
         ),
         "convnext": lambda: (
             tf.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, image_size=32),

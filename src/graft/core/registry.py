@@ -56,13 +56,20 @@ class Registry(Generic[T]):
 
     def _scan(self) -> dict[str, T]:
         if not self._scanned and self.package is not None:
-            self._scanned = True
-            folder = importlib.import_module(self.package)
-            for module in pkgutil.iter_modules(folder.__path__):
-                importlib.import_module(f"{self.package}.{module.name}")
-            for point in entry_points(group=self.package):
-                self.register(point.name)(point.load())
+            self._scanned = True  # a plug-in may ask the registry while it is imported
+            try:
+                self._import(self.package)
+            except BaseException:
+                self._scanned = False  # the next question must fail too, not find half of the plug-ins
+                raise
         return self._entries
+
+    def _import(self, package: str) -> None:
+        folder = importlib.import_module(package)
+        for module in pkgutil.iter_modules(folder.__path__):
+            importlib.import_module(f"{package}.{module.name}")
+        for point in entry_points(group=package):
+            self.register(point.name)(point.load())
 
     def __getitem__(self, name: str) -> T:
         entries = self._scan()

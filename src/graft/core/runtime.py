@@ -51,6 +51,13 @@ class Clock:
         return float("inf") if self.budget is None else self.budget - self.elapsed()
 
     @property
+    def share(self) -> float:
+        """Share of the budget that is used; 0 without a budget."""
+        if self.budget is None:
+            return 0.0
+        return self.elapsed() / self.budget if self.budget > 0 else 1.0
+
+    @property
     def expired(self) -> bool:
         """Whether the budget is used up."""
         return self.left() <= 0

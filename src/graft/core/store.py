@@ -62,7 +62,8 @@ class Entry:
 
     def array(self, name: str) -> np.ndarray:
         """The named array, memory-mapped read-only."""
-        return np.load(_inside(self.folder, f"{name}.npy"), mmap_mode="r", allow_pickle=False)
+        mapped: np.ndarray = np.load(_inside(self.folder, f"{name}.npy"), mmap_mode="r", allow_pickle=False)
+        return mapped
 
     def has(self, name: str) -> bool:
         """Whether there is an array of this name."""

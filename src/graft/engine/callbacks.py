@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from graft.engine.objective import Objective
+from graft.engine.precision import MasterWeights
 
 
 @dataclass
@@ -23,20 +24,35 @@ class State:
     Attributes:
         objective: The module that is trained.
         optimizers: One per player.
+        masters: Float32 weights behind a bfloat16 objective.
         step: Optimizer steps done.
         epoch: Current epoch.
         in_epoch: Batches of this epoch used.
         points: Learning curve so far.
+        pending: Losses and logs since the last point.
     """
 
     objective: Objective
     optimizers: dict[str, torch.optim.Optimizer]
+    masters: MasterWeights | None = None
     step: int = 0
     epoch: int = 0
     in_epoch: int = 0
     points: list[dict[str, float]] = field(default_factory=list)
+    pending: dict[str, list[float]] = field(default_factory=dict)
     spent: float = 0.0
     started: float = field(default_factory=time.monotonic)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Weights and buffers by name, in float32."""
+        return self.masters.exact(self.objective) if self.masters else dict(self.objective.state_dict())
+
+    def load(self, weights: dict[str, torch.Tensor]) -> None:
+        """The inverse of ``weights``."""
+        if self.masters:
+            self.masters.load(self.objective, weights)
+        else:
+            self.objective.load_state_dict(weights)
 
     def seconds(self) -> float:
         """Time in training, that before an interruption included."""
@@ -79,13 +95,13 @@ class Checkpoint(Callback):
             with safe_open(self.path, framework="pt") as file:
                 facts = json.loads(file.metadata()["state"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-        except (SafetensorError, OSError, KeyError, ValueError):
-            self.path.unlink(missing_ok=True)  # an unreadable checkpoint is worth nothing: start again
-            return
-        if facts["parameters"] != _signature(state.objective):
+            same = facts["signature"] == _signature(state)
+        except (SafetensorError, OSError, KeyError, ValueError, TypeError):
+            same = False  # an unreadable checkpoint is worth nothing: start again
+        if same:
+            _restore(state, facts, tensors)
+        else:
             self.path.unlink(missing_ok=True)
-            return
-        _restore(state, facts, tensors)
 
     def on_step(self, state: State) -> bool:
         if time.monotonic() - self._last >= self.every:
@@ -98,7 +114,7 @@ class Checkpoint(Callback):
 
     def save(self, state: State) -> None:
         """Write the state to a temporary name and move it into place."""
-        tensors = {f"model.{key}": value.contiguous() for key, value in state.objective.state_dict().items()}
+        tensors = {f"model.{key}": value.contiguous() for key, value in state.weights().items()}
         tensors["rng.torch"] = torch.get_rng_state()
         for player, optimizer in state.optimizers.items():
             for index, moments in optimizer.state_dict()["state"].items():
@@ -106,7 +122,7 @@ class Checkpoint(Callback):
                     tensors[f"optimizer.{player}.{index}.{key}"] = torch.as_tensor(value).contiguous()
         facts = {
             "step": state.step, "epoch": state.epoch, "in_epoch": state.in_epoch, "points": state.points,
-            "spent": state.seconds(), "parameters": _signature(state.objective),
+            "pending": state.pending, "spent": state.seconds(), "signature": _signature(state),
         }
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,12 +135,15 @@ class Checkpoint(Callback):
         self._last = time.monotonic()
 
 
-def _signature(objective: Objective) -> list[list[object]]:
-    return [[name, list(p.shape), p.requires_grad] for name, p in objective.named_parameters()]
+def _signature(state: State) -> list[list[object]]:
+    """What must be equal for a checkpoint to fit: tensors, what is trained, and how."""
+    trained = {name for name, parameter in state.objective.named_parameters() if parameter.requires_grad}
+    tensors = [[name, list(t.shape), name in trained] for name, t in state.objective.state_dict().items()]
+    return [*tensors, *([player, type(each).__name__] for player, each in state.optimizers.items())]
 
 
 def _restore(state: State, facts: dict, tensors: dict[str, torch.Tensor]) -> None:
-    state.objective.load_state_dict(
+    state.load(
         {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
     )
     for player, optimizer in state.optimizers.items():
@@ -136,7 +155,7 @@ def _restore(state: State, facts: dict, tensors: dict[str, torch.Tensor]) -> Non
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     torch.set_rng_state(tensors["rng.torch"])
     state.step, state.epoch, state.in_epoch = facts["step"], facts["epoch"], facts["in_epoch"]
-    state.points[:], state.spent = facts["points"], facts["spent"]
+    state.points[:], state.pending, state.spent = facts["points"], facts["pending"], facts["spent"]
 
 
 class EarlyStop(Callback):
@@ -164,9 +183,9 @@ class EarlyStop(Callback):
         self.since += 1
         if value > self.best:
             self.best, self.since = value, 0
-            self.weights = {key: tensor.detach().clone() for key, tensor in state.objective.state_dict().items()}
+            self.weights = {key: tensor.detach().clone() for key, tensor in state.weights().items()}
         return self.since >= self.patience
 
     def on_end(self, state: State) -> None:
         if self.weights:
-            state.objective.load_state_dict(self.weights)
+            state.load(self.weights)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from graft.core.runtime import Clock, Progress, silent
 from graft.engine.callbacks import Callback, State
 from graft.engine.objective import Batch, Objective
 from graft.engine.optim import clip_gradients, make_optimizer, set_rate, warmup_linear
+from graft.engine.precision import MasterWeights, fast_products
 
 LOG_POINTS = 60  # points of a learning curve: enough to see its shape, few enough to keep for ever
 
@@ -78,35 +78,42 @@ def fit(
     """
     clock = clock or Clock()
     objective.to(device).train()
-    optimizers = {player: make_optimizer(optimizer, groups) for player, groups in objective.players().items()}
-    state = State(objective, optimizers)
+    players = objective.players()
+    masters = MasterWeights(objective) if precision == "bf16" else None
+    optimizers = {
+        player: make_optimizer(optimizer, masters.groups(groups) if masters else groups)
+        for player, groups in players.items()
+    }
+    state = State(objective, optimizers, masters)
     for callback in callbacks:
         callback.on_start(state)
     history = History(points=state.points, planned=steps, steps=state.step)
     done = state.step / max(1, steps)
-    window = _Window(steps)
+    window = _Window(state, steps)
     for batch in _from_step(batches, state):
         if state.step >= steps:
             break
-        done = max(state.step / steps, clock.elapsed() / clock.budget if clock.budget else 0.0)
+        done = max(state.step / steps, clock.share)
         if done >= 1.0:
             history.stopped = "the time for this training was used up"
             break
         factor = schedule(max(done, 0.5 / steps), warmup)
         moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-        _step(objective, optimizers, moved, factor, clip=clip, precision=precision, device=device, window=window)
+        _step(state, moved, factor, clip=clip, device=device, window=window)
         state.step += 1
         objective.on_step(done)
         if window.full or state.step == steps:
-            rate = next(iter(optimizers.values())).param_groups[0]["lr"]
-            state.points.append(window.close(state, rate))
+            window.close()
             progress(name, done, f"step {state.step}/{steps}, loss {state.points[-1]['loss']:.3f}")
         if any([callback.on_step(state) for callback in callbacks]):
             history.stopped = "stopped early"
             break
-    objective.eval()
+    window.close()
     for callback in callbacks:
         callback.on_end(state)
+    if masters:
+        masters.release()
+    objective.eval()
     history.steps, history.seconds = state.step, state.seconds()
     return history
 
@@ -128,55 +135,53 @@ def _from_step(batches: Callable[[int], Iterable[Batch]], state: State) -> Itera
         state.epoch, state.in_epoch = state.epoch + 1, 0
 
 
-def _step(
-    objective: Objective,
-    optimizers: dict[str, torch.optim.Optimizer],
-    batch: Batch,
-    factor: float,
-    *,
-    clip: float,
-    precision: str,
-    device: str,
-    window: _Window,
-) -> None:
-    for player, optimizer in optimizers.items():
-        with torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=precision == "bf16"):
+def _step(state: State, batch: Batch, factor: float, *, clip: float, device: str, window: _Window) -> None:
+    objective, masters = state.objective, state.masters
+    for player, optimizer in state.optimizers.items():
+        with fast_products(device, low=masters is not None):
             loss = objective.loss(batch, player)
             total = loss.total()
         value = float(total.detach())
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             raise GraftError(f"the loss became {value}", hint="lower the learning rate or use precision fp32")
         total.backward()
+        if masters:
+            masters.pull_gradients()
         set_rate(optimizer, factor)
         if clip:
             clip_gradients(optimizer, clip)
         optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         objective.zero_grad(set_to_none=True)
+        if masters:
+            masters.push()
         window.add(player, value, loss.logs)
 
 
 class _Window:
     """Mean of losses and logs between two points of the learning curve."""
 
-    def __init__(self, steps: int) -> None:
-        self.every = max(1, steps // LOG_POINTS)
-        self.sums: dict[str, list[float]] = {}
-        self.seen = 0
-        self.start = time.perf_counter()
-        self.first: str | None = None
+    def __init__(self, state: State, steps: int) -> None:
+        self.state, self.every = state, max(1, steps // LOG_POINTS)
+        self.first = next(iter(state.optimizers))
 
     def add(self, player: str, loss: float, logs: dict[str, float]) -> None:
-        self.first = self.first or player
         name = "loss" if player == self.first else f"loss_{player}"
-        self.seen += player == self.first
         for key, value in {name: loss, **logs}.items():
-            self.sums.setdefault(key, []).append(value)
+            self.state.pending.setdefault(key, []).append(value)
 
     @property
     def full(self) -> bool:
-        return self.seen >= self.every
+        return len(self.state.pending.get("loss", ())) >= self.every
 
-    def close(self, state: State, rate: float) -> dict[str, float]:
-        means: dict[str, Any] = {key: sum(values) / len(values) for key, values in self.sums.items() if values}
-        self.sums, self.seen = {}, 0
-        return {"step": state.step, "epoch": state.epoch, "lr": rate, "seconds": round(state.seconds(), 3), **means}
+    def close(self) -> None:
+        """Turn what was gathered into a point; nothing if that is nothing."""
+        state = self.state
+        if not state.pending:
+            return
+        means = {key: sum(values) / len(values) for key, values in state.pending.items()}
+        rate = state.optimizers[self.first].param_groups[0]["lr"]
+        state.pending.clear()
+        state.points.append(
+            {"step": state.step, "epoch": state.epoch, "lr": rate, "seconds": round(state.seconds(), 3), **means}
+        )

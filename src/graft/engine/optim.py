@@ -94,5 +94,8 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
     """Scale all gradients of the optimizer so that their joint norm is at most ``limit``."""
-    parameters = itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
-    torch.nn.utils.clip_grad_norm_(list(parameters), limit, foreach=True)
+    everything = itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    gradients = [parameter.grad for parameter in everything if parameter.grad is not None]
+    norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
+    if norm > limit:  # most steps are below: no need to pass over the memory again
+        torch._foreach_mul_(gradients, limit / norm)  # noqa: SLF001  (torch's own optimizers call it too)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from graft.core.errors import UsageError
 from graft.core.types import Features, Task
 from graft.nn.calibration import fit_temperature
 from graft.nn.ridge import STRENGTHS, fit_ridge
@@ -151,14 +152,20 @@ def fit_probe(
         task: Says what the targets are.
         layers: Layer indices, ``"last"`` or ``"auto"``.
         strengths: Ridge strengths compared.
+
+    Raises:
+        UsageError: There is no such layer.
     """
     count = features.layers
     if layers == "auto":
         upper = tuple(range(count // 2, count))
         options = list(dict.fromkeys([(count - 1,), upper, tuple(range(count))]))
+    elif layers == "last":
+        options = [(count - 1,)]
+    elif isinstance(layers, str) or not layers or not all(-count <= layer < count for layer in layers):
+        raise UsageError(f"no layers {layers!r}", hint=f"use auto, last, or numbers from 0 to {count - 1}")
     else:
-        chosen = (count - 1,) if isinstance(layers, str) else tuple(int(layer) % count for layer in layers)
-        options = [chosen]
+        options = [tuple(int(layer) % count for layer in layers)]
     if len(options) > 1:
         some = np.linspace(0, len(y) - 1, min(len(y), CHOOSE_ROWS)).astype(np.int64)
         sample = features.select(features.rows[some])

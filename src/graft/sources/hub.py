@@ -74,6 +74,21 @@ def find_folder(location: str) -> Path:
     return _fetch(name, revision)
 
 
+def check_files(name: str, files: list[str]) -> None:
+    """Refuse a repository without safe weights before anything is fetched.
+
+    Raises:
+        UnsafeSourceError: It has only pickles.
+        SourceError: It has no weights that graft reads.
+    """
+    if any(file.endswith(".safetensors") for file in files):
+        return
+    pickle = next((file for file in files if file.endswith((".bin", ".pt", ".ckpt"))), None)
+    if pickle:
+        raise UnsafeSourceError(f"{name} has only pickled weights ({pickle})", hint=SAVE_SAFELY)
+    raise SourceError(f"{name} has no safetensors weights", hint="choose another model")
+
+
 def _fetch(name: str, revision: str | None) -> Path:
     import huggingface_hub
     from huggingface_hub import errors
@@ -83,11 +98,7 @@ def _fetch(name: str, revision: str | None) -> Path:
     try:
         facts = huggingface_hub.HfApi().model_info(name, revision=revision, timeout=TIMEOUT)
         files = [str(item.rfilename) for item in facts.siblings or ()]
-        if not any(file.endswith(".safetensors") for file in files):
-            pickle = next((file for file in files if file.endswith((".bin", ".pt", ".ckpt"))), None)
-            if pickle:
-                raise UnsafeSourceError(f"{name} has only pickled weights ({pickle})", hint=SAVE_SAFELY)
-            raise SourceError(f"{name} has no safetensors weights", hint="choose another model")
+        check_files(name, files)
         with quiet():
             folder = huggingface_hub.snapshot_download(
                 name,

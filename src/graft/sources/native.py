@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ class TextReader(Reader):
         from tokenizers.models import WordLevel
         from tokenizers.trainers import WordLevelTrainer
 
-        flat = [part for text in texts for part in ((text,) if isinstance(text, str) else text)]
+        flat = _joined(texts)
         tokenizer = Tokenizer(WordLevel(unk_token=UNKNOWN))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, handle_chinese_chars=True)
         words = sum(len(text.split()) for text in flat) / max(1, len(flat))
@@ -142,8 +143,7 @@ class TextReader(Reader):
         return self.tokenizer.get_vocab_size()
 
     def encode(self, examples: Any) -> list[Any]:
-        flat = [text if isinstance(text, str) else " ⁂ ".join(text) for text in examples]
-        encodings = self.tokenizer.encode_batch(flat, add_special_tokens=False)
+        encodings = self.tokenizer.encode_batch(_joined(examples), add_special_tokens=False)
         return [np.asarray(encoding.ids or [1], dtype=np.int32) for encoding in encodings]
 
     def length(self, encoded: Any) -> int:
@@ -168,6 +168,11 @@ class TextReader(Reader):
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"modality": "text", "tokenizer": self.tokenizer.to_str()}, {}
+
+
+def _joined(texts: Any) -> list[str]:
+    """Pairs as one text with a mark between, which is a word of its own."""
+    return [text if isinstance(text, str) else " ⁂ ".join(text) for text in texts]
 
 
 class ImageReader(Reader):
@@ -203,6 +208,19 @@ class ImageReader(Reader):
         return {"modality": "image", "size": self.size, "grey": self.grey}, {}
 
 
+@dataclass(frozen=True)
+class _Columns:
+    """Columns that were taken already, as the vectors of a table want them."""
+
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def take(self, rows: slice) -> dict[str, np.ndarray]:
+        return {name: values[rows] for name, values in self.columns.items()}
+
+
 class TableReader(Reader):
     """Columns as the classical baseline sees them: standardised numbers, one-hot categories."""
 
@@ -210,7 +228,7 @@ class TableReader(Reader):
         self.vectors = vectors
 
     def encode(self, examples: Any) -> list[Any]:
-        return list(self.vectors.matrix(examples).astype(np.float32))
+        return list(self.vectors.transform(_Columns(examples)))
 
     def collate(self, encoded: list[Any]) -> Batch:
         return {"values": torch.from_numpy(np.stack(encoded))}

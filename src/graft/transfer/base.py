@@ -16,15 +16,16 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from graft import __version__
-from graft.core.errors import DataError, SourceError
+from graft.core.errors import DataError, SourceError, UsageError
 from graft.core.registry import TRANSFERS
-from graft.core.runtime import Clock, Progress, silent
+from graft.core.runtime import Clock, Progress, bf16_is_faster, silent
 from graft.core.store import Store
 from graft.core.types import Dataset, Features, ModelSpec, Task
 from graft.data.load import load, recipe
-from graft.features import choose_precision, encode, extract
+from graft.features import encode, extract
 from graft.nn.calibration import fit_temperature
 from graft.nn.heads import to_outputs
 from graft.sources.base import Backbone, open_model
@@ -98,6 +99,7 @@ class BaseTransfer(BaseEstimator):
 
     def outputs(self, X: Any, *, store: Store | None = None) -> np.ndarray:
         """Class probabilities (n, C), or standardised values (n,), of a Dataset or raw rows."""
+        check_is_fitted(self, "task_")
         data = X if isinstance(X, Dataset) else load(X, labelled=False, like=self.recipe_)
         if store is not None or len(data) <= BLOCK:
             return self._tempered(self._outputs(data, store))
@@ -116,13 +118,15 @@ class BaseTransfer(BaseEstimator):
 
     def predict(self, X: Any) -> np.ndarray:
         """Class names, or values in their own unit (n,)."""
-        return self.task_.decode(self.outputs(X))
+        outputs = self.outputs(X)
+        return self.task_.decode(outputs)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (n, C), columns in the order of ``classes_``."""
+        outputs = self.outputs(X)
         if not self.task_.is_classification:
             raise AttributeError("a regression has no class probabilities")
-        return self.outputs(X)
+        return outputs
 
     @property
     def classes_(self) -> np.ndarray:
@@ -156,13 +160,17 @@ class BaseTransfer(BaseEstimator):
     def _features(self, data: Dataset, store: Store | None, setting: Setting | None = None) -> Features:
         """Features of the rows: from the cache where there is one, else computed and forgotten."""
         assert self.backbone_ is not None
+        auto = "fp32" if self.task_.modality == "table" else "auto"  # rows of a table are small: nothing to win
+        precision = self.precision_ or auto
         if store is not None:
             clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
-            return extract(self.backbone_, data, store=store, clock=clock, progress=progress)
-        examples = data.take()
-        if self.precision_ is None:  # once per model: later rows must not be read with another precision
-            self.precision_ = choose_precision(self.backbone_, examples)
-        return encode(self.backbone_, examples, precision=self.precision_)
+            features = extract(
+                self.backbone_, data, store=store, clock=clock, progress=progress, precision=precision
+            )
+        else:
+            features = encode(self.backbone_, data.take(), precision=precision)
+        self.precision_ = features.precision  # once per model: later rows must not be read with another precision
+        return features
 
     # -- disk --------------------------------------------------------------------------------------------------------
 
@@ -177,6 +185,7 @@ class BaseTransfer(BaseEstimator):
         facts = {
             "format": 1, "graft": __version__, "transfer": self.name, "task": dataclasses.asdict(self.task_),
             "recipe": self.recipe_, "settings": self._settings(), "state": state, "temperature": self.temperature_,
+            "precision": self.precision_, "source": self.backbone_ is not None,
         }
         (folder / "model.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
         return folder
@@ -205,13 +214,23 @@ def load_transfer(folder: str | Path) -> BaseTransfer:
         raise SourceError(f"{folder} is not a graft run", hint=hint) from error
     except (OSError, ValueError, SafetensorError) as error:
         raise SourceError(f"the run {folder} is damaged: {error}", hint="run graft fit again") from error
-    if facts.get("format") != 1:
-        raise SourceError(f"{folder} was written by a later graft ({facts.get('graft')})", hint="update graft-learn")
+    try:
+        if facts["format"] != 1:
+            raise SourceError(f"{folder} was written by another graft ({facts['graft']})", hint="update graft-learn")
+        return _restored(folder, facts, arrays)
+    except UsageError as error:
+        raise SourceError(f"the run {folder} cannot be opened: {error}", hint="install the plug-in it needs") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"the run {folder} is damaged: {error}", hint="run graft fit again") from error
+
+
+def _restored(folder: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> BaseTransfer:
     transfer: BaseTransfer = TRANSFERS[facts["transfer"]](**facts["settings"])
     task = facts["task"]
     transfer.task_ = Task(**{**task, "classes": tuple(task["classes"])})
-    transfer.recipe_, transfer.curve_ = facts["recipe"], []
-    transfer.temperature_, transfer.precision_ = facts["temperature"], None
-    transfer.backbone_ = open_model(f"file:{folder / 'source'}") if (folder / "source").is_dir() else None
+    transfer.recipe_, transfer.curve_, transfer.temperature_ = facts["recipe"], [], facts["temperature"]
+    # the precision it was judged with, except on a machine where that would be slow
+    transfer.precision_ = "fp32" if facts["precision"] == "bf16" and not bf16_is_faster() else facts["precision"]
+    transfer.backbone_ = open_model(f"file:{folder / 'source'}") if facts["source"] else None
     transfer._restore(facts["state"], arrays)  # noqa: SLF001  (the other half of save)
     return transfer

@@ -7,6 +7,7 @@ References: Howard & Ruder (2018); Kumar et al. (2022), whose head-first start k
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,6 +24,7 @@ from graft.engine.callbacks import Checkpoint
 from graft.engine.loop import fit
 from graft.engine.objective import Batch, Supervised
 from graft.engine.optim import discriminative_groups
+from graft.features import SAMPLE
 from graft.nn.heads import LinearHead, fit_probe
 from graft.sources.base import Backbone
 from graft.transfer.base import BaseTransfer, Setting
@@ -52,6 +54,7 @@ class Finetune(BaseTransfer):
         warmup: Share of the steps over which the rate rises.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
         head_start: ``"probe"`` or ``"zero"``.
+        dropout: Dropout inside the source while training; None leaves what the source was made with.
         seed: Seed of order and dropout.
 
     Example:
@@ -81,6 +84,7 @@ class Finetune(BaseTransfer):
         warmup: float = 0.1,
         optimizer: str = "adamw",
         head_start: str = "probe",
+        dropout: float | None = 0.0,
         seed: int = 0,
     ) -> None:
         self.source = source
@@ -94,6 +98,7 @@ class Finetune(BaseTransfer):
         self.warmup = warmup
         self.optimizer = optimizer
         self.head_start = head_start
+        self.dropout = dropout
         self.seed = seed
 
     def steps(self, rows: int) -> int:
@@ -105,35 +110,43 @@ class Finetune(BaseTransfer):
     def _fit(self, data: Dataset, setting: Setting) -> None:
         if self.head_start not in ("probe", "zero"):
             raise UsageError(f"no head start {self.head_start!r}", hint="use probe or zero")
+        with seeded(self.seed):
+            self._train(data, setting)
+
+    def _train(self, data: Dataset, setting: Setting) -> None:
         backbone = self._backbone(data)
         backbone.freeze_below(self.blocks)
+        if self.dropout is not None:
+            set_dropout(backbone, self.dropout)
         head = self._head(backbone, data, setting)
         groups = discriminative_groups(
             backbone.layer_groups(), head, lr=self.lr, head_lr=self.head_lr,
             layer_decay=self.layer_decay, weight_decay=self.weight_decay,
         )
         objective = Supervised(backbone, head, data.task, groups)
-        with seeded(self.seed):
-            history = fit(
-                objective,
-                labelled_batches(backbone, data, self.batch_size, self.seed),
-                steps=self.steps(len(data)),
-                optimizer=self.optimizer,
-                warmup=self.warmup,
-                precision="bf16" if bf16_is_faster() else "fp32",
-                device=device(),
-                clock=setting.clock,
-                callbacks=[Checkpoint(setting.checkpoint)] if setting.checkpoint else [],
-                progress=setting.progress,
-                name=self.label,
-            )
+        history = fit(
+            objective,
+            labelled_batches(backbone, data, self.batch_size, self.seed),
+            steps=self.steps(len(data)),
+            optimizer=self.optimizer,
+            warmup=self.warmup,
+            precision="bf16" if bf16_is_faster() else "fp32",
+            device=device(),
+            clock=setting.clock,
+            callbacks=[Checkpoint(setting.checkpoint)] if setting.checkpoint else [],
+            progress=setting.progress,
+            name=self.label,
+        )
         self.curve_, self.stopped_ = history.points, history.stopped
         self.backbone_ = backbone.requires_grad_(requires_grad=False).eval()
         self.head_ = LinearHead.from_module(head)
+        self._features(data.select(np.arange(min(len(data), SAMPLE))), None)  # settles the precision
 
     def _backbone(self, data: Dataset) -> Backbone:
+        """The network to train; an opened source is copied, as training changes it."""
         del data
-        return self._open()
+        backbone = self._open()
+        return copy.deepcopy(backbone) if backbone is self.source else backbone
 
     def _head(self, backbone: Backbone, data: Dataset, setting: Setting) -> torch.nn.Linear:
         if self.head_start == "probe":
@@ -158,6 +171,19 @@ class Finetune(BaseTransfer):
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         del state
         self.head_ = LinearHead.from_arrays(arrays)
+
+
+def set_dropout(module: torch.nn.Module, share: float) -> None:
+    """Set every dropout of a network, those that attention keeps as a number included.
+
+    Without it attention takes the fused kernel, and a few epochs of fine-tuning do not need it.
+    """
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = share
+        for name in ("attention_dropout", "dropout_prob", "attn_dropout"):
+            if isinstance(getattr(part, name, None), float):
+                setattr(part, name, share)
 
 
 def labelled_batches(

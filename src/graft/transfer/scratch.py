@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from graft.core.registry import TRANSFERS
-from graft.core.runtime import seeded
 from graft.core.types import Dataset
 from graft.sources.base import Backbone
 from graft.sources.native import build_backbone
@@ -35,12 +34,11 @@ class Scratch(Finetune):
     ) -> None:
         super().__init__(
             None, epochs=epochs, lr=lr, head_lr=lr, batch_size=batch_size, weight_decay=weight_decay,
-            head_start="zero", seed=seed,
+            head_start="zero", dropout=None, seed=seed,
         )
 
     def steps(self, rows: int) -> int:
         return super().steps(rows) if self.epochs is not None else max(200, 15 * -(-rows // self.batch_size))
 
     def _backbone(self, data: Dataset) -> Backbone:
-        with seeded(self.seed):
-            return build_backbone(data)
+        return build_backbone(data)
