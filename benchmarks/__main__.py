@@ -23,7 +23,10 @@ def cell(system: str, name: str, seed: int, options: dict[str, Any], folders: ar
     with tempfile.TemporaryDirectory() as cache:
         command = [sys.executable, "-m", "benchmarks.cell", system, name, str(seed), folders.data, folders.models]
         done = subprocess.run(
-            [*command, json.dumps(options)], capture_output=True, text=True, check=False,
+            [*command, json.dumps(options)],
+            capture_output=True,
+            text=True,
+            check=False,
             env={**__import__("os").environ, "GRAFT_CACHE": cache},
         )
     if done.returncode:
@@ -42,7 +45,10 @@ def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[s
             seeds = wanted[system]["seeds"]
             if turn < len(seeds):
                 result = cell(system, name, seeds[turn], wanted[system].get("options", {}), folders)
-                print(f"{name:<12} {system:<16} seed {seeds[turn]}  {result['accuracy']:.4f}  {result['seconds']:.1f} s", flush=True)
+                print(
+                    f"{name:<12} {system:<16} seed {seeds[turn]}  {result['accuracy']:.4f}  {result['seconds']:.1f} s",
+                    flush=True,
+                )
                 found[system].append(result)
         rows += [_row(name, system, wanted[system]["seeds"], results) for system, results in found.items()]
     return rows
@@ -51,8 +57,15 @@ def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[s
 def _row(name: str, system: str, seeds: list[int], results: list[dict[str, Any]]) -> dict[str, Any]:
     scores = [result["accuracy"] for result in results]
     return {
-        "set": name, "system": system, "metric": "accuracy", "seeds": seeds, "scores": scores,
-        "mean": sum(scores) / len(scores), "low": min(scores), "high": max(scores), "n_test": results[0]["n"],
+        "set": name,
+        "system": system,
+        "metric": "accuracy",
+        "seeds": seeds,
+        "scores": scores,
+        "mean": sum(scores) / len(scores),
+        "low": min(scores),
+        "high": max(scores),
+        "n_test": results[0]["n"],
         "seconds": sum(result["seconds"] for result in results) / len(results),
         "all_seconds": [result["seconds"] for result in results],
         "peak_bytes": max(result["peak_bytes"] for result in results),
@@ -62,7 +75,11 @@ def _row(name: str, system: str, seeds: list[int], results: list[dict[str, Any]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help="experiments (all): " + ", ".join(sorted(p.stem for p in (HERE / "experiments").glob("*.toml"))))
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help="experiments (all): " + ", ".join(sorted(p.stem for p in (HERE / "experiments").glob("*.toml"))),
+    )
     parser.add_argument("--data", required=True, help="folder of data sets")
     parser.add_argument("--models", required=True, help="folder of models")
     parser.add_argument("--sets", nargs="*", help="only these sets")
@@ -77,9 +94,13 @@ def main() -> None:
         rows = kinds[experiment["kind"]](experiment, folders)
         facts = environment()
         result = {
-            "name": name, "title": experiment["title"], "date": datetime.now(UTC).date().isoformat(),
+            "name": name,
+            "title": experiment["title"],
+            "date": datetime.now(UTC).date().isoformat(),
             "machine": {key: facts[key] for key in ("cpu", "cores", "memory_bytes", "os", "python")},
-            "versions": facts["packages"], "rows": _merged(folders, name, rows), "notes": experiment.get("notes", []),
+            "versions": facts["packages"],
+            "rows": _merged(folders, name, rows),
+            "notes": experiment.get("notes", []),
         }
         folders.out.mkdir(exist_ok=True)
         (folders.out / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")

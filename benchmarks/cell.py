@@ -21,10 +21,18 @@ def main() -> None:
         result = SYSTEMS[system](name, train, test, int(seed), Path(models), **json.loads(options))
     truth, predicted = np.asarray(result["truth"]).astype(str), np.asarray(result["predicted"]).astype(str)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({
-        "accuracy": float((truth == predicted).mean()), "n": len(truth), "seconds": result["seconds"],
-        "peak_bytes": peak, "facts": result.get("facts", {}),
-    }, default=float))
+    print(
+        json.dumps(
+            {
+                "accuracy": float((truth == predicted).mean()),
+                "n": len(truth),
+                "seconds": result["seconds"],
+                "peak_bytes": peak,
+                "facts": result.get("facts", {}),
+            },
+            default=float,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -43,29 +43,53 @@ def _one(name: str, folders: argparse.Namespace, work: Path) -> list[dict[str, A
     tuned, probed = {}, {}
     for spec in specs:
         probed[spec.uri] = float((Probe(spec).fit(data).predict(held_out) == held_out.labels).mean())
-        tuned[spec.uri] = float((Finetune(spec, seed=0, **_settings(name)).fit(data).predict(held_out) == held_out.labels).mean())
+        tuned[spec.uri] = float(
+            (Finetune(spec, seed=0, **_settings(name)).fit(data).predict(held_out) == held_out.labels).mean()
+        )
     best = {uri: max(tuned[uri], probed[uri]) for uri in tuned}
     by_size = max(specs, key=lambda spec: spec.parameters).uri
     rows = []
     for place, row in enumerate(ranked.rows):
         uri = row.spec.uri
-        rows.append({
-            "set": name, "system": row.spec.name, "metric": "accuracy", "seeds": [0], "place": place + 1,
-            "scores": [tuned[uri]], "mean": tuned[uri], "low": tuned[uri], "high": tuned[uri], "probe": probed[uri],
-            "rank_scores": {key: list(value) for key, value in row.scores.items()}, "failure": row.failure,
-            "seconds": row.seconds + row.scoring_seconds, "plain_pass_seconds": plain[uri],
-        })
+        rows.append(
+            {
+                "set": name,
+                "system": row.spec.name,
+                "metric": "accuracy",
+                "seeds": [0],
+                "place": place + 1,
+                "scores": [tuned[uri]],
+                "mean": tuned[uri],
+                "low": tuned[uri],
+                "high": tuned[uri],
+                "probe": probed[uri],
+                "rank_scores": {key: list(value) for key, value in row.scores.items()},
+                "failure": row.failure,
+                "seconds": row.seconds + row.scoring_seconds,
+                "plain_pass_seconds": plain[uri],
+            }
+        )
     top = max(best.values())
     picks = {"probe": ranked.rows[0].spec.uri, "size": by_size}
     for score in ("logme", "h_score"):
         scored = [row for row in ranked.rows if score in row.scores]
         picks[score] = max(scored, key=lambda row: row.scores[score][0]).spec.uri
-    rows.append({
-        "set": name, "system": "regret in points", "metric": "regret", "seeds": [0], "scores": [], "mean": None,
-        "low": None, "high": None, "seconds": seconds, "all_plain_seconds": sum(plain.values()),
-        "regret": {how: round(100 * (top - best[uri]), 2) for how, uri in picks.items()},
-        "mean_regret_of_a_random_pick": round(100 * (top - float(np.mean(list(best.values())))), 2),
-    })
+    rows.append(
+        {
+            "set": name,
+            "system": "regret in points",
+            "metric": "regret",
+            "seeds": [0],
+            "scores": [],
+            "mean": None,
+            "low": None,
+            "high": None,
+            "seconds": seconds,
+            "all_plain_seconds": sum(plain.values()),
+            "regret": {how: round(100 * (top - best[uri]), 2) for how, uri in picks.items()},
+            "mean_regret_of_a_random_pick": round(100 * (top - float(np.mean(list(best.values())))), 2),
+        }
+    )
     for row in rows:
         print({key: row[key] for key in row if key not in ("rank_scores", "seeds")}, flush=True)
     return rows
@@ -89,6 +113,10 @@ def _plain_pass(spec: Any, data: Any) -> float:
     with torch.inference_mode():
         for first in range(0, len(data), 32):
             rows = data.take(slice(first, first + 32))
-            batch = prepare(rows, padding=True, truncation=True, return_tensors="pt") if text else prepare(rows, return_tensors="pt")
+            batch = (
+                prepare(rows, padding=True, truncation=True, return_tensors="pt")
+                if text
+                else prepare(rows, return_tensors="pt")
+            )
             model(**batch)
     return time.perf_counter() - start

@@ -25,13 +25,34 @@ def scale(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[
         with tempfile.TemporaryDirectory() as name:
             work = Path(name)
             _write(Path(folders.data), work / "data.csv", count)
-            fit = ["fit", "data.csv", "--methods", "probe", "--models", source, "--budget", "3h", "--out", "run", "--quiet"]
+            fit = [
+                "fit",
+                "data.csv",
+                "--methods",
+                "probe",
+                "--models",
+                source,
+                "--budget",
+                "3h",
+                "--out",
+                "run",
+                "--quiet",
+            ]
             for step, command in (("fit", fit), ("predict", ["predict", "run", "data.csv", "--out", "p.csv"])):
                 seconds, anonymous, peak = _measured([sys.executable, "-m", "graft.cli", *command], work)
                 row = {
-                    "set": f"{count:,} rows", "system": f"graft {step}", "metric": "seconds", "seeds": [0],
-                    "scores": [seconds], "mean": seconds, "low": seconds, "high": seconds, "seconds": seconds,
-                    "peak_bytes": peak, "peak_anonymous_bytes": anonymous, "rows": count,
+                    "set": f"{count:,} rows",
+                    "system": f"graft {step}",
+                    "metric": "seconds",
+                    "seeds": [0],
+                    "scores": [seconds],
+                    "mean": seconds,
+                    "low": seconds,
+                    "high": seconds,
+                    "seconds": seconds,
+                    "peak_bytes": peak,
+                    "peak_anonymous_bytes": anonymous,
+                    "rows": count,
                 }
                 print(row, flush=True)
                 rows.append(row)
@@ -56,14 +77,23 @@ def _measured(command: list[str], work: Path) -> tuple[float, int, int]:
     """Seconds, peak anonymous memory (what cannot be given back) and peak resident memory (maps of files included)."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=work, env={**os.environ, "GRAFT_CACHE": str(work / "cache")},
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        command,
+        cwd=work,
+        env={**os.environ, "GRAFT_CACHE": str(work / "cache")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     anonymous = 0
     while process.poll() is None:
         try:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
-            anonymous = max([anonymous, *(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon"))])
+            anonymous = max(
+                [
+                    anonymous,
+                    *(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")),
+                ]
+            )
         except OSError:
             break
         time.sleep(0.2)

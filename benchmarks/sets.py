@@ -26,8 +26,10 @@ def paths(name: str, data: Path, work: Path) -> tuple[Path, Path]:
     if name in IMAGES:
         train, test = IMAGES[name]
         return data / "image" / name / train, data / "image" / name / test
-    return (_pairs_of_letters(data / "text" / name / "train.csv", work / f"{name}-train.csv"),
-            _pairs_of_letters(data / "text" / name / "test.csv", work / f"{name}-test.csv"))
+    return (
+        _pairs_of_letters(data / "text" / name / "train.csv", work / f"{name}-train.csv"),
+        _pairs_of_letters(data / "text" / name / "test.csv", work / f"{name}-test.csv"),
+    )
 
 
 def read_text(path: Path) -> tuple[list[str], np.ndarray]:

@@ -17,7 +17,9 @@ from benchmarks import sets
 MINILM = "all-MiniLM-L6-v2"
 
 
-def graft_fit(name: str, train: Path, test: Path, seed: int, models: Path, budget: str = "5m", **options: Any) -> dict[str, Any]:
+def graft_fit(
+    name: str, train: Path, test: Path, seed: int, models: Path, budget: str = "5m", **options: Any
+) -> dict[str, Any]:
     """Plain ``graft fit`` with a budget: everything it does counts, reading and choosing included."""
     start = time.perf_counter()
     from graft.auto import AutoFit, Config
@@ -145,8 +147,14 @@ def trainer(name: str, train: Path, test: Path, seed: int, models: Path, *, bf16
     import tempfile
 
     import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, Trainer
-    from transformers import TrainingArguments, set_seed
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
 
     (X, y), (Xt, yt) = sets.read_text(train), sets.read_text(test)
     classes = np.unique(y)
@@ -157,12 +165,23 @@ def trainer(name: str, train: Path, test: Path, seed: int, models: Path, *, bf16
     def rows(texts: list[str], labels: np.ndarray) -> list[dict[str, Any]]:
         ids = tokenizer(texts, truncation=True, max_length=256)["input_ids"]
         index = np.searchsorted(classes, labels)
-        return [{"input_ids": i, "attention_mask": [1] * len(i), "labels": int(k)} for i, k in zip(ids, index, strict=True)]
+        return [
+            {"input_ids": i, "attention_mask": [1] * len(i), "labels": int(k)} for i, k in zip(ids, index, strict=True)
+        ]
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
-            folder, num_train_epochs=3, per_device_train_batch_size=16, learning_rate=5e-5, seed=seed, bf16=bf16,
-            save_strategy="no", report_to=[], disable_tqdm=True, logging_strategy="no", use_cpu=True,
+            folder,
+            num_train_epochs=3,
+            per_device_train_batch_size=16,
+            learning_rate=5e-5,
+            seed=seed,
+            bf16=bf16,
+            save_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            logging_strategy="no",
+            use_cpu=True,
         )
         start = time.perf_counter()
         train_rows = rows(X, y)

@@ -45,10 +45,31 @@ def main() -> None:
     write_digits(data)
     graft("fit", str(HERE / "support" / "messages_en.csv"), "--budget", "45s", "--out", str(RUNS / "support-en"))
     graft("fit", str(HERE / "support" / "messages_zh.csv"), "--budget", "20s", "--out", str(RUNS / "support-zh"))
-    graft("fit", str(data / "source"), "--methods", "scratch", "--budget", "20s", "--out", str(RUNS / "digits-0-4"), "--quiet")
-    graft("fit", str(data / "few"), "--models", str(RUNS / "digits-0-4"), "--budget", "20s", "--out", str(RUNS / "digits-5-9"))
+    graft(
+        "fit",
+        str(data / "source"),
+        "--methods",
+        "scratch",
+        "--budget",
+        "20s",
+        "--out",
+        str(RUNS / "digits-0-4"),
+        "--quiet",
+    )
+    graft(
+        "fit",
+        str(data / "few"),
+        "--models",
+        str(RUNS / "digits-0-4"),
+        "--budget",
+        "20s",
+        "--out",
+        str(RUNS / "digits-5-9"),
+    )
     graft("evaluate", str(RUNS / "digits-5-9"), str(data / "test"))
-    print(f"\nDone in {time.monotonic() - started:.0f} s. Open the report in a browser: {RUNS / 'support-en' / 'report.html'}")
+    print(
+        f"\nDone in {time.monotonic() - started:.0f} s. Open the report in a browser: {RUNS / 'support-en' / 'report.html'}"
+    )
 
 
 if __name__ == "__main__":

@@ -17,16 +17,16 @@ from graft.core.errors import BudgetError, SourceError, UsageError
 from graft.core.registry import SOURCES, TRANSFERS
 from graft.core.runtime import Clock, parse_budget, silent
 from graft.core.store import Store
-from graft.core.types import Dataset, ModelSpec, RankRow, Ranking, Run
+from graft.core.types import Dataset, ModelSpec, Ranking, RankRow, Run
 from graft.data.load import load
 from graft.data.splits import folds as make_folds
 from graft.data.splits import holdout
 from graft.evaluate.cost import Cost
 from graft.evaluate.metrics import score
 from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, try_candidate
+from graft.features import predict_seconds
 from graft.ranking.rank import rank
 from graft.record import make_run
-from graft.features import predict_seconds
 from graft.sources.base import describe_model, list_models, open_model
 from graft.transfer.base import BaseTransfer, Setting
 from graft.trust.guard import Verdict, guard
@@ -161,8 +161,13 @@ class AutoFit:
             trial = Trial(candidate, state="skipped", predicted_seconds=needed, reason=reason)
         else:
             trial = try_candidate(
-                candidate, self.search, self.folds, setting=self._setting(), store=self.trial_store,
-                share=share, hopeless=self._hopeless,
+                candidate,
+                self.search,
+                self.folds,
+                setting=self._setting(),
+                store=self.trial_store,
+                share=share,
+                hopeless=self._hopeless,
             )
         self.trials.append(trial)
         self.listener.on_trial(trial, self._interval(trial))
@@ -181,8 +186,9 @@ class AutoFit:
             return ""
         task, y = self.search.task, self.search.y[rows]
         best = max(rivals, key=lambda trial: score(task, y, trial.outputs[rows]))
-        verdict = guard(task, y, outputs[rows], [(best.candidate.name, best.outputs[rows])],
-                        level=0.98, seed=self.config.seed)
+        verdict = guard(
+            task, y, outputs[rows], [(best.candidate.name, best.outputs[rows])], level=0.98, seed=self.config.seed
+        )
         return f"clearly worse than {best.candidate.name} so far" if verdict.compared[0].difference[2] < 0 else ""
 
     # -- steps -------------------------------------------------------------------------------------------------------
@@ -241,8 +247,14 @@ class AutoFit:
     def _rank(self, specs: list[ModelSpec]) -> None:
         clock = self.clock.part((self.clock.left() - RESERVE) * RANK_SHARE) if self.clock.budget else self.clock
         self.ranking = rank(
-            specs, self.search, seed=self.config.seed, level=self.config.level, limit_rows=SMALL, clock=clock,
-            store=self.store, progress=self.listener.progress,
+            specs,
+            self.search,
+            seed=self.config.seed,
+            level=self.config.level,
+            limit_rows=SMALL,
+            clock=clock,
+            store=self.store,
+            progress=self.listener.progress,
         )
         self.listener.on_ranking(self.ranking)
 
@@ -320,9 +332,15 @@ class AutoFit:
         simpler = [trial for trial in usable if _simpler(trial, best)]
         simpler.sort(key=lambda trial: TRANSFERS[trial.candidate.transfer].simplicity)
         verdict = guard(
-            task, y, best.outputs[rows], [(trial.candidate.name, trial.outputs[rows]) for trial in simpler],
-            chosen_name=best.candidate.name, groups=None if self.search.groups is None else self.search.groups[rows],
-            tried=len(allowed), level=self.config.level, seed=self.config.seed,
+            task,
+            y,
+            best.outputs[rows],
+            [(trial.candidate.name, trial.outputs[rows]) for trial in simpler],
+            chosen_name=best.candidate.name,
+            groups=None if self.search.groups is None else self.search.groups[rows],
+            tried=len(allowed),
+            level=self.config.level,
+            seed=self.config.seed,
         )
         returned = {trial.candidate.name: trial for trial in allowed}.get(verdict.returned, best)
         return returned, verdict
@@ -381,8 +399,15 @@ class _AutoTransfer(BaseEstimator):
     kind = "classification"
 
     def __init__(
-        self, *, budget: str | float | None = "2m", models: Sequence[str] = (), methods: Sequence[str] = (),
-        folds: int = 0, level: float = 0.9, seed: int = 0, cache: bool = True,
+        self,
+        *,
+        budget: str | float | None = "2m",
+        models: Sequence[str] = (),
+        methods: Sequence[str] = (),
+        folds: int = 0,
+        level: float = 0.9,
+        seed: int = 0,
+        cache: bool = True,
     ) -> None:
         self.budget = budget
         self.models = models

@@ -95,7 +95,8 @@ def fit(
         Time for everything: 90s, 2m, 1h30m.
     models
         Sources to consider: URIs (hf:NAME, sbert:NAME, file:RUN) or folders; all that are within reach if not given.
-    methods
+
+    Methods:
         Ways to consider: classical, probe, finetune, scratch; all if not given.
     folds
         Folds of the comparison; 0 chooses by the number of rows, 1 holds one part out.
@@ -123,9 +124,19 @@ def fit(
 
     clock = Clock(parse_budget(budget))
     options = {
-        "data": str(Path(data).resolve()), "label": label, "inputs": inputs, "group": group, "task": task,
-        "modality": modality, "encoding": encoding, "bad_rows": bad_rows, "models": models, "methods": methods,
-        "folds": folds, "level": level, "seed": seed,
+        "data": str(Path(data).resolve()),
+        "label": label,
+        "inputs": inputs,
+        "group": group,
+        "task": task,
+        "modality": modality,
+        "encoding": encoding,
+        "bad_rows": bad_rows,
+        "models": models,
+        "methods": methods,
+        "folds": folds,
+        "level": level,
+        "seed": seed,
     }
     if not Path(data).exists():
         _load(data)  # raises the line about the missing file before anything is written
@@ -139,8 +150,15 @@ def fit(
 
         with Screen(quiet=quiet, clock=Clock(clock.budget, spent=folder.spent + clock.elapsed())) as screen:
             table = _load(
-                data, label=label, inputs=inputs or None, group=group, task=task, modality=modality,
-                encoding=encoding, bad_rows=bad_rows, workdir=folder.partial / "data",
+                data,
+                label=label,
+                inputs=inputs or None,
+                group=group,
+                task=task,
+                modality=modality,
+                encoding=encoding,
+                bad_rows=bad_rows,
+                workdir=folder.partial / "data",
             )
             config = Config(budget, models, methods, folds, level, seed)
             spent = folder.spent + clock.elapsed()
@@ -165,8 +183,11 @@ def _write(model: BaseTransfer, run: Run, folder: RunFolder, clock: Clock) -> No
     try:
         model.save(folder.result)
     except SafetensorError as error:  # how safetensors says that a disk is full
-        raise OutputError(f"cannot write the model: {error}", where=str(folder.partial),
-                          hint="free some space, or choose another --out") from error
+        raise OutputError(
+            f"cannot write the model: {error}",
+            where=str(folder.partial),
+            hint="free some space, or choose another --out",
+        ) from error
     run.answer["size_bytes"] = sum(f.stat().st_size for f in folder.result.rglob("*") if f.is_file())
     run.answer["seconds"] = round(folder.spent + clock.elapsed(), 1)
     _write_run(run, folder.result)
@@ -198,9 +219,7 @@ def _write_run(run: Run, folder: Path) -> None:
 
 
 @app.command
-def predict(
-    run: Path, data: str, *, out: Path | None = None, encoding: str = "utf-8", overwrite: Flag = False
-) -> None:
+def predict(run: Path, data: str, *, out: Path | None = None, encoding: str = "utf-8", overwrite: Flag = False) -> None:
     """Predict every row of a file; CSV with the columns prediction and p_CLASS, in the order of the rows.
 
     Rows that cannot be read stay in place with an empty prediction and are named on standard error.
@@ -327,8 +346,14 @@ def rank(
     table = _load(data, label=label, encoding=encoding)
     with Screen(quiet=json) as screen:
         ranking = rank_sources(
-            find_sources(table.task.modality, models), table, by=by, limit_rows=rows, seed=seed, level=level,
-            store=Store() if cache else None, progress=screen.progress,
+            find_sources(table.task.modality, models),
+            table,
+            by=by,
+            limit_rows=rows,
+            seed=seed,
+            level=level,
+            store=Store() if cache else None,
+            progress=screen.progress,
         )
         if json:
             print_json(dataclasses.asdict(ranking))
@@ -441,7 +466,9 @@ def cache(action: Literal["show", "clear", "verify"] = "show") -> None:
     entries = store.entries()
     for entry in entries:
         print(f"{entry.kind:<10} {entry.bytes / 1e6:>10,.1f} MB  {entry.key}")
-    print(f"{len(entries)} entries, {store.size() / 1e6:,.1f} MB of at most {store.max_bytes / 1e9:,.0f} GB in {store.folder}")
+    print(
+        f"{len(entries)} entries, {store.size() / 1e6:,.1f} MB of at most {store.max_bytes / 1e9:,.0f} GB in {store.folder}"
+    )
 
 
 @app.meta.default

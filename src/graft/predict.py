@@ -92,14 +92,20 @@ def _writing(out: Path | None) -> Iterator[TextIO]:
     except GraftError:
         raise
     except OSError as error:
-        raise OutputError(f"cannot write {out}: {error.strerror or error}",
-                          hint="free some space, or choose another --out") from error
+        raise OutputError(
+            f"cannot write {out}: {error.strerror or error}", hint="free some space, or choose another --out"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def evaluate_model(
-    model: str, data: str, *, label: str | None = None, encoding: str = "utf-8", level: float = 0.9,
+    model: str,
+    data: str,
+    *,
+    label: str | None = None,
+    encoding: str = "utf-8",
+    level: float = 0.9,
     rename: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Score a run, or a source's own classes as they are, on labelled data.

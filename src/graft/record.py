@@ -33,8 +33,12 @@ def data_facts(data: Dataset) -> dict[str, Any]:
     """What was understood of a data set, for the screen and the report."""
     modality = MODALITIES[data.task.modality]
     facts: dict[str, Any] = {
-        "name": data.name, "rows": len(data), "columns": list(data.columns), "notes": list(data.notes),
-        "facts": modality.describe(data), "example": modality.walk(data, 0),
+        "name": data.name,
+        "rows": len(data),
+        "columns": list(data.columns),
+        "notes": list(data.notes),
+        "facts": modality.describe(data),
+        "example": modality.walk(data, 0),
     }
     if data.task.is_classification:
         counts = np.bincount(data.y, minlength=data.task.outputs)
@@ -53,7 +57,12 @@ def trial_score(trial: Trial, data: Dataset, config: Config) -> Score | None:
     task = data.task
     groups = None if data.groups is None else data.groups[rows]
     scores = evaluate(
-        task, data.y[rows], trial.outputs[rows], metrics=(task.metric,), groups=groups, seed=config.seed,
+        task,
+        data.y[rows],
+        trial.outputs[rows],
+        metrics=(task.metric,),
+        groups=groups,
+        seed=config.seed,
         level=config.level,
     )
     return scores[task.metric]
@@ -69,30 +78,48 @@ def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer
         config={**dataclasses.asdict(config), "budget_seconds": auto.clock.budget, "version": __version__},
         task=dataclasses.asdict(task),
         data={
-            **data_facts(auto.data), "fingerprint": auto.data.fingerprint(), "split": _split_facts(auto),
+            **data_facts(auto.data),
+            "fingerprint": auto.data.fingerprint(),
+            "split": _split_facts(auto),
             "ranking_sentences": [*auto.ranking.sentences, *_left_out(auto)],
         },
-        ranking=[_rank_row(row, apart) for row, apart in zip(
-            auto.ranking.rows, [None, *auto.ranking.separated, *[None] * len(auto.ranking.rows)], strict=False
-        )],
+        ranking=[
+            _rank_row(row, apart)
+            for row, apart in zip(
+                auto.ranking.rows, [None, *auto.ranking.separated, *[None] * len(auto.ranking.rows)], strict=False
+            )
+        ],
         trials=[_trial_row(trial, value) for trial, value in zip(auto.trials, scores, strict=True)],
         history=[
             {"trial": trial.candidate.name, **point} for trial in auto.trials for point in (trial.curves or [[]])[0]
         ],
         guard={
-            "level": config.level, "chosen": verdict.chosen, "decision": verdict.decision,
-            "sentence": verdict.sentence, "compared": [dataclasses.asdict(item) for item in verdict.compared],
+            "level": config.level,
+            "chosen": verdict.chosen,
+            "decision": verdict.decision,
+            "sentence": verdict.sentence,
+            "compared": [dataclasses.asdict(item) for item in verdict.compared],
         },
         environment=environment(),
     )
     _judge(run, auto, chosen)
     spec = chosen.candidate.spec
     run.answer = {
-        "decision": verdict.decision, "trial": chosen.candidate.name, "transfer": chosen.candidate.transfer,
-        "source": spec.uri if spec else None, "source_name": spec.name if spec else None,
-        "settings": model._settings(), "metric": task.metric, "score": list(final), "level": config.level,  # noqa: SLF001
-        "optimism": optimism, "baseline": baseline, "seconds": round(auto.clock.elapsed(), 1),
-        "budget_seconds": auto.clock.budget, "ms_per_example": chosen.ms_per_example, "fitted_rows": fitted_rows,
+        "decision": verdict.decision,
+        "trial": chosen.candidate.name,
+        "transfer": chosen.candidate.transfer,
+        "source": spec.uri if spec else None,
+        "source_name": spec.name if spec else None,
+        "settings": model.settings(),
+        "metric": task.metric,
+        "score": list(final),
+        "level": config.level,
+        "optimism": optimism,
+        "baseline": baseline,
+        "seconds": round(auto.clock.elapsed(), 1),
+        "budget_seconds": auto.clock.budget,
+        "ms_per_example": chosen.ms_per_example,
+        "fitted_rows": fitted_rows,
     }
     run.answer["sentence"] = _sentence(run)
     return run
@@ -109,8 +136,12 @@ def _honest_score(auto: AutoFit, chosen: Trial) -> tuple[Score, float]:
         return own, 0.0
     groups = None if data.groups is None else data.groups[rows]
     picked = selected_score(
-        task, data.y[rows], {name: outputs[rows] for name, outputs in usable.items()},
-        level=auto.config.level, seed=auto.config.seed, groups=groups,
+        task,
+        data.y[rows],
+        {name: outputs[rows] for name, outputs in usable.items()},
+        level=auto.config.level,
+        seed=auto.config.seed,
+        groups=groups,
     )
     shift = max(0.0, picked.optimism)
     value, low, high = own
@@ -190,8 +221,11 @@ def _thumbnail(picture: np.ndarray) -> str:
 def _split_facts(auto: AutoFit) -> dict[str, Any]:
     many = len(auto.folds) > 1
     return {
-        "kind": f"{len(auto.folds)}-fold" if many else "holdout", "folds": len(auto.folds),
-        "train": len(auto.folds[0][0]), "test": len(auto.scored), "grouped": auto.search.groups is not None,
+        "kind": f"{len(auto.folds)}-fold" if many else "holdout",
+        "folds": len(auto.folds),
+        "train": len(auto.folds[0][0]),
+        "test": len(auto.scored),
+        "grouped": auto.search.groups is not None,
         "searched": len(auto.search),
     }
 
@@ -202,9 +236,15 @@ def _left_out(auto: AutoFit) -> list[str]:
 
 def _rank_row(row: RankRow, apart: bool | None) -> dict[str, Any]:
     return {
-        "uri": row.spec.uri, "name": row.spec.name, "parameters": row.spec.parameters, "cost_ms": 1000 * row.cost,
-        "seconds": row.seconds, "scores": {name: list(value) for name, value in row.scores.items()},
-        "failure": row.failure, "separated": apart, "licence": row.spec.licence,
+        "uri": row.spec.uri,
+        "name": row.spec.name,
+        "parameters": row.spec.parameters,
+        "cost_ms": 1000 * row.cost,
+        "seconds": row.seconds,
+        "scores": {name: list(value) for name, value in row.scores.items()},
+        "failure": row.failure,
+        "separated": apart,
+        "licence": row.spec.licence,
         "languages": list(row.spec.languages),
     }
 
@@ -212,12 +252,19 @@ def _rank_row(row: RankRow, apart: bool | None) -> dict[str, Any]:
 def _trial_row(trial: Trial, value: Score | None) -> dict[str, Any]:
     candidate = trial.candidate
     return {
-        "name": candidate.name, "source": candidate.spec.uri if candidate.spec else None,
-        "source_name": candidate.spec.name if candidate.spec else None, "transfer": candidate.transfer,
-        "settings": candidate.settings, "baseline": TRANSFERS[candidate.transfer].simplicity <= 1,
-        "state": trial.state, "score": list(value) if value else None, "seconds": round(trial.seconds, 3),
-        "predicted_seconds": round(trial.predicted_seconds, 3), "ms_per_example": trial.ms_per_example,
-        "folds": trial.folds, "reason": trial.reason,
+        "name": candidate.name,
+        "source": candidate.spec.uri if candidate.spec else None,
+        "source_name": candidate.spec.name if candidate.spec else None,
+        "transfer": candidate.transfer,
+        "settings": candidate.settings,
+        "baseline": TRANSFERS[candidate.transfer].simplicity <= 1,
+        "state": trial.state,
+        "score": list(value) if value else None,
+        "seconds": round(trial.seconds, 3),
+        "predicted_seconds": round(trial.predicted_seconds, 3),
+        "ms_per_example": trial.ms_per_example,
+        "folds": trial.folds,
+        "reason": trial.reason,
     }
 
 

@@ -175,15 +175,20 @@ class Screen:
         task = data.task
         self.heading("Data")
         what = f"{len(task.classes)} classes" if task.is_classification else "a number"
-        self.line(f"{escape(data.name)}: {len(data):,} rows, {task.modality} → {what} in “{escape(task.target)}”, "
-                  f"judged by {task.metric.replace('_', ' ')}")
+        self.line(
+            f"{escape(data.name)}: {len(data):,} rows, {task.modality} → {what} in “{escape(task.target)}”, "
+            f"judged by {task.metric.replace('_', ' ')}"
+        )
         if "per_class" in facts:
             counts = sorted(facts["per_class"].items(), key=lambda item: -item[1])
             shown = ", ".join(f"{escape(name)} {count:,}" for name, count in counts[:8])
             self.line(f"classes: {shown}{' …' if len(counts) > 8 else ''}")
         scripts = facts["facts"].get("scripts")
         if scripts:
-            self.line("scripts: " + ", ".join(f"{name} {share:.0%}" for name, share in list(scripts.items())[:4] if share >= 0.005))
+            self.line(
+                "scripts: "
+                + ", ".join(f"{name} {share:.0%}" for name, share in list(scripts.items())[:4] if share >= 0.005)
+            )
         for note in data.notes:
             self.line(f"[dim]· {escape(note)}[/dim]")
         self.line("one example:")
@@ -224,7 +229,9 @@ class Screen:
             return
         names = list(dict.fromkeys(name for row in ranking.rows for name in row.scores if name != ranking.by))
         room = self.out.width - max((cell_len(row.spec.name) for row in ranking.rows), default=0) - 41
-        names = [name for place, name in enumerate(names) if room >= sum(max(8, len(n) + 1) for n in names[: place + 1])]
+        names = [
+            name for place, name in enumerate(names) if room >= sum(max(8, len(n) + 1) for n in names[: place + 1])
+        ]
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("source", no_wrap=True, overflow="ellipsis")
         for column in (ranking.by, *names, "ms/row", "s"):
@@ -262,7 +269,9 @@ class Screen:
     def trial_line(self, name: str, state: str, score: Score | None, seconds: float, reason: str) -> None:
         """Print a trial with its score and time, and why it did not come to its end."""
         result = f" {interval(score)}  {duration(seconds)}" if score else ""
-        self.line(f"{MARKS.get(state, '[yellow]–[/yellow]')} {_padded(name, self.names) if result else escape(name)}{result}")
+        self.line(
+            f"{MARKS.get(state, '[yellow]–[/yellow]')} {_padded(name, self.names) if result else escape(name)}{result}"
+        )
         if reason:
             self.line(f"[dim]{state}: {escape(reason)}[/dim]", indent=4)
 
@@ -274,8 +283,11 @@ class Screen:
         self._print("[bold]Answer[/bold]", indent=0)
         metric = answer["metric"].replace("_", " ").replace("r2", "R²")
         self._print(f"[bold]{escape(answer['trial'][:1].upper() + answer['trial'][1:])}[/bold]")
-        self.facts(metric, f"[bold]{interval(answer['score'])}[/bold]  {answer['level']:.0%} interval, held-out rows",
-                   always=True)
+        self.facts(
+            metric,
+            f"[bold]{interval(answer['score'])}[/bold]  {answer['level']:.0%} interval, held-out rows",
+            always=True,
+        )
         if answer.get("baseline"):
             baseline = answer["baseline"]
             self.facts("baseline", f"{interval(baseline['score'])}  {escape(baseline['name'])}", always=True)

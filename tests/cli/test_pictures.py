@@ -43,7 +43,7 @@ def test_odd_pictures_in_a_prediction_keep_their_row(graft, pictures, here):
     unusable = spoil(folder)
     done = graft("predict", "run", folder, "--out", "p.csv")
     assert done.code == 0
-    rows = list(csv.DictReader((here / "p.csv").open()))
+    rows = list(csv.DictReader((here / "p.csv").read_text().splitlines()))
     names = sorted(f"{path.parent.name}/{path.name}" for path in folder.rglob("*.*"))
     assert len(rows) == len(names)
     empty = {name.split("/")[1] for name, row in zip(names, rows, strict=True) if not row["prediction"]}

@@ -1,0 +1,1 @@
+"""Types, errors, registries, cache and runtime: imports nothing of graft, and no torch at import time."""

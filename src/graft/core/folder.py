@@ -144,8 +144,9 @@ class RunFolder:
         try:
             if self.out.exists():
                 if not self.overwrite:
-                    raise OutputError(f"{self.out} appeared while this run was working",
-                                      hint=f"the result is in {self.result}")
+                    raise OutputError(
+                        f"{self.out} appeared while this run was working", hint=f"the result is in {self.result}"
+                    )
                 self.out.replace(old)
             try:
                 self.result.replace(self.out)
@@ -156,8 +157,9 @@ class RunFolder:
         except OSError as error:
             if isinstance(error, OutputError):
                 raise
-            raise OutputError(f"cannot write {self.out}: {error.strerror or error}",
-                              hint=f"the result is in {self.result}") from error
+            raise OutputError(
+                f"cannot write {self.out}: {error.strerror or error}", hint=f"the result is in {self.result}"
+            ) from error
         shutil.rmtree(self.partial, ignore_errors=True)
         self._release()
         return self.out

@@ -1,11 +1,11 @@
 """The types that travel between graft's layers.  Data classes hold facts; the work is done elsewhere.
 
-    Task        what is asked for: kind, modality, classes, metric          (the only place that branches on kind)
-    Dataset     rows X and targets y with their Task; subsets are views
-    ModelSpec   what is known of a pretrained model without its weights
-    Features    pooled activations of every layer for every row, memory-mapped
-    Ranking     candidate sources with scores, intervals and cost
-    Run         everything that happened, to and from JSON
+Task        what is asked for: kind, modality, classes, metric          (the only place that branches on kind)
+Dataset     rows X and targets y with their Task; subsets are views
+ModelSpec   what is known of a pretrained model without its weights
+Features    pooled activations of every layer for every row, memory-mapped
+Ranking     candidate sources with scores, intervals and cost
+Run         everything that happened, to and from JSON
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ class Task:
         if unknown:
             row = int(np.flatnonzero(names == unknown[0])[0]) + 1
             raise DataError(
-                f"label {unknown[0]!r} is not a class of the model", where=f"labelled row {row}",
+                f"label {unknown[0]!r} is not a class of the model",
+                where=f"labelled row {row}",
                 hint=f"classes: {', '.join(self.classes[:8])}{' …' if len(self.classes) > 8 else ''}",
             )
         return np.fromiter((index[name] for name in names.tolist()), dtype=np.int64, count=len(names))
@@ -117,8 +118,9 @@ class Task:
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Turn outputs (B, C) into class names, or (B,) standardised values into the original unit."""
         if self.is_classification:
-            return np.asarray(self.classes, dtype=object)[np.asarray(outputs).argmax(axis=1)]
-        return np.asarray(outputs, dtype=np.float64).reshape(len(outputs)) * self.scale + self.center
+            return np.take(np.asarray(self.classes, dtype=object), np.asarray(outputs).argmax(axis=1))
+        values: np.ndarray = np.asarray(outputs, dtype=np.float64).reshape(len(outputs))
+        return values * self.scale + self.center
 
     def loss(self, outputs: Any, y: Any, weight: Any = None) -> Any:
         """Loss per row (B,) of torch outputs (B, C): cross-entropy, or squared error of standardised targets.
@@ -128,7 +130,7 @@ class Task:
             y: Encoded targets (B,).
             weight: Class weights (C,), used only for classification.
         """
-        import torch.nn.functional as F  # noqa: N812, PLC0415  (torch is imported by those who train)
+        import torch.nn.functional as F  # noqa: N812  (torch is imported by those who train)
 
         if self.is_classification:
             return F.cross_entropy(outputs, y, weight=weight, reduction="none")
@@ -234,9 +236,9 @@ class Dataset:
         """Targets in the user's own terms: class names or original values."""
         if self.y is None:
             raise DataError(f"{self.name} has no labels")
-        if self.task.is_classification:
-            return np.asarray(self.task.classes, dtype=object)[self.y]
-        return self.task.decode(self.y)
+        if not self.task.is_classification:
+            return self.task.decode(self.y)
+        return np.take(np.asarray(self.task.classes, dtype=object), self.y)
 
     def fingerprint(self) -> str:
         """Hash of rows and labels, in order."""

@@ -1,0 +1,1 @@
+"""Training: objectives, one loop, optimizers and callbacks."""

@@ -121,8 +121,13 @@ class Checkpoint(Callback):
                 for key, value in moments.items():
                     tensors[f"optimizer.{player}.{index}.{key}"] = torch.as_tensor(value).contiguous()
         facts = {
-            "step": state.step, "epoch": state.epoch, "in_epoch": state.in_epoch, "points": state.points,
-            "pending": state.pending, "spent": state.seconds(), "signature": _signature(state),
+            "step": state.step,
+            "epoch": state.epoch,
+            "in_epoch": state.in_epoch,
+            "points": state.points,
+            "pending": state.pending,
+            "spent": state.seconds(),
+            "signature": _signature(state),
         }
         temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -143,9 +148,7 @@ def _signature(state: State) -> list[list[object]]:
 
 
 def _restore(state: State, facts: dict, tensors: dict[str, torch.Tensor]) -> None:
-    state.load(
-        {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
-    )
+    state.load({key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")})
     for player, optimizer in state.optimizers.items():
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for key, value in tensors.items():

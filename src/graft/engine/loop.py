@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-import torch
-
 from graft.core.errors import GraftError
 from graft.core.runtime import Clock, Progress, silent
 from graft.engine.callbacks import Callback, State
@@ -105,7 +103,8 @@ def fit(
         if window.full or state.step == steps:
             window.close()
             progress(name, done, f"step {state.step}/{steps}, loss {state.points[-1]['loss']:.3f}")
-        if any([callback.on_step(state) for callback in callbacks]):
+        stop = [callback.on_step(state) for callback in callbacks]  # all of them, also after one that stops
+        if any(stop):
             history.stopped = "stopped early"
             break
     window.close()

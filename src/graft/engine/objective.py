@@ -58,7 +58,9 @@ class Supervised(Objective):
         groups: Parameter groups with their rates; all trainable parameters alike by default.
     """
 
-    def __init__(self, backbone: nn.Module, head: nn.Module, task: Any, groups: list[dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: nn.Module, task: Any, groups: list[dict[str, Any]] | None = None
+    ) -> None:
         super().__init__()
         self.backbone, self.head, self.task, self.groups = backbone, head, task, groups
 

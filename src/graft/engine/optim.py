@@ -56,21 +56,18 @@ def discriminative_groups(
         weight_decay: Decoupled weight decay of matrices.
     """
     top = len(layer_groups) - 1
-    rated = [(lr * layer_decay ** (top - depth), group) for depth, group in enumerate(layer_groups)]
-    rated.append((head_lr, head.parameters()))
-    groups = []
-    for rate, parameters in rated:
-        trainable = [p for p in parameters if p.requires_grad]
+    rated = [(lr * layer_decay ** (top - depth), list(group)) for depth, group in enumerate(layer_groups)]
+    rated.append((head_lr, list(head.parameters())))
+    groups: list[tuple[float, float, list[nn.Parameter]]] = []
+    for rate, members in rated:
+        trainable = [p for p in members if p.requires_grad]
         matrices, vectors = [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
-        groups += [
-            {"params": matrices, "lr": rate, "weight_decay": weight_decay},
-            {"params": vectors, "lr": rate, "weight_decay": 0.0},
-        ]
+        groups += [(rate, weight_decay, matrices), (rate, 0.0, vectors)]
     # groups of the same rate become one: the fused step then makes one pass instead of many small ones
     merged: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for group in groups:
-        if group["params"]:
-            merged.setdefault((group["lr"], group["weight_decay"]), []).extend(group["params"])
+    for rate, decay, parameters in groups:
+        if parameters:
+            merged.setdefault((rate, decay), []).extend(parameters)
     return [{"params": ps, "lr": rate, "weight_decay": decay} for (rate, decay), ps in merged.items()]
 
 
@@ -98,4 +95,4 @@ def clip_gradients(optimizer: torch.optim.Optimizer, limit: float) -> None:
     gradients = [parameter.grad for parameter in everything if parameter.grad is not None]
     norm = float(torch.nn.utils.get_total_norm(gradients, foreach=True))
     if norm > limit:  # most steps are below: no need to pass over the memory again
-        torch._foreach_mul_(gradients, limit / norm)  # noqa: SLF001  (torch's own optimizers call it too)
+        torch._foreach_mul_(gradients, limit / norm)

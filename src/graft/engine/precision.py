@@ -23,7 +23,7 @@ def fast_products(device: str, *, low: bool) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         if device == "cpu":
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
-        stack.enter_context(torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=low))
+        stack.enter_context(torch.autocast(device.split(":", maxsplit=1)[0], dtype=torch.bfloat16, enabled=low))
         yield
 
 
@@ -68,7 +68,7 @@ class MasterWeights:
     def push(self) -> None:
         """Copy the masters into the module, rounded."""
         with torch.no_grad():
-            torch._foreach_copy_([p.data for p in self.masters], [m.data for m in self.masters.values()])  # noqa: SLF001
+            torch._foreach_copy_([p.data for p in self.masters], [m.data for m in self.masters.values()])
 
     def exact(self, module: nn.Module) -> dict[str, torch.Tensor]:
         """The module's state with float32 weights."""

@@ -1,0 +1,1 @@
+"""Metrics with intervals, candidates tried on held-out rows, and honest selection."""

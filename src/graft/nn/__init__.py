@@ -1,0 +1,1 @@
+"""Heads, encoders and the closed forms that fit them."""

@@ -5,6 +5,7 @@ Every encoder has ``forward_features(batch)`` (hidden states bottom to top), ``p
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -23,7 +24,12 @@ class TextCNN(nn.Module):
     """
 
     def __init__(
-        self, vocabulary: int, *, width: int = 128, filters: int = 100, widths: tuple[int, ...] = (2, 3, 4),
+        self,
+        vocabulary: int,
+        *,
+        width: int = 128,
+        filters: int = 100,
+        widths: tuple[int, ...] = (2, 3, 4),
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -51,7 +57,8 @@ class TextCNN(nn.Module):
 
     def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Maximum over the real tokens (activations are not negative, so padding counts as 0)."""
-        return self.dropout((hidden * batch["attention_mask"][..., None]).amax(dim=1))
+        strongest: Tensor = (hidden * batch["attention_mask"][..., None]).amax(dim=1)
+        return F.dropout(strongest, self.dropout.p, self.training)
 
 
 class _Residual(nn.Module):
@@ -127,7 +134,7 @@ class MLP(nn.Module):
         sizes = [inputs] + [width] * depth
         self.layers = nn.ModuleList(
             nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.GELU(), nn.Dropout(dropout))
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            for a, b in itertools.pairwise(sizes)
         )
         self.hidden_size = width
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,8 +40,8 @@ class LayerRows:
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
         return self.features.layer(*self.layers, rows=rows) / self.scale
 
-    def read(self) -> np.ndarray | LayerRows:
-        """The rows as one array if they fit into memory, else this object."""
+    def read(self) -> Any:
+        """The rows as one array if they fit into memory, else this object, which gives blocks of them."""
         return self[:] if len(self) * self.shape[1] * 4 <= IN_MEMORY or len(self) < self.shape[1] else self
 
 
@@ -123,7 +123,8 @@ def to_outputs(scores: np.ndarray, task: Task, temperature: float = 1.0) -> np.n
     logits = scores / temperature
     logits = logits - logits.max(axis=1, keepdims=True)
     np.exp(logits, out=logits)
-    return logits / logits.sum(axis=1, keepdims=True)
+    probabilities: np.ndarray = logits / logits.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def targets(y: np.ndarray, task: Task) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,11 @@ class NativeBackbone(Backbone):
 
     def coverage(self, examples: Any) -> Coverage:
         return self.reader.coverage(examples)
+
+    def preprocessing(self) -> dict[str, Any]:
+        state, arrays = self.reader.state()
+        digests = {key: hashlib.sha256(np.ascontiguousarray(value)).hexdigest() for key, value in arrays.items()}
+        return {"encoder": self.encoder, "arguments": self.arguments, "reader": state, "arrays": digests}
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,7 +166,7 @@ class TextReader(Reader):
 
     def coverage(self, examples: Any) -> Coverage:
         rows = self.encode(examples[:500])
-        known = [float((row != 1).mean()) >= 0.5 for row in rows]  # noqa: PLR2004  (half of the words known)
+        known = [float((row != 1).mean()) >= 0.5 for row in rows]
         share = float(np.mean(known)) if known else 1.0
         return Coverage(
             share, "" if share >= 0.9 else f"its vocabulary knows most words of only {share:.0%} of the rows"

@@ -164,9 +164,7 @@ class BaseTransfer(BaseEstimator):
         precision = self.precision_ or auto
         if store is not None:
             clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
-            features = extract(
-                self.backbone_, data, store=store, clock=clock, progress=progress, precision=precision
-            )
+            features = extract(self.backbone_, data, store=store, clock=clock, progress=progress, precision=precision)
         else:
             features = encode(self.backbone_, data.take(), precision=precision)
         self.precision_ = features.precision  # once per model: later rows must not be read with another precision
@@ -183,14 +181,21 @@ class BaseTransfer(BaseEstimator):
             self.backbone_.save(folder / "source")
         save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / "model.safetensors")
         facts = {
-            "format": 1, "graft": __version__, "transfer": self.name, "task": dataclasses.asdict(self.task_),
-            "recipe": self.recipe_, "settings": self._settings(), "state": state, "temperature": self.temperature_,
-            "precision": self.precision_, "source": self.backbone_ is not None,
+            "format": 1,
+            "graft": __version__,
+            "transfer": self.name,
+            "task": dataclasses.asdict(self.task_),
+            "recipe": self.recipe_,
+            "settings": self.settings(),
+            "state": state,
+            "temperature": self.temperature_,
+            "precision": self.precision_,
+            "source": self.backbone_ is not None,
         }
         (folder / "model.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
         return folder
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Constructor keywords as JSON."""
         settings = self.get_params(deep=False)
         source = settings.get("source")

@@ -120,8 +120,12 @@ class Finetune(BaseTransfer):
             set_dropout(backbone, self.dropout)
         head = self._head(backbone, data, setting)
         groups = discriminative_groups(
-            backbone.layer_groups(), head, lr=self.lr, head_lr=self.head_lr,
-            layer_decay=self.layer_decay, weight_decay=self.weight_decay,
+            backbone.layer_groups(),
+            head,
+            lr=self.lr,
+            head_lr=self.head_lr,
+            layer_decay=self.layer_decay,
+            weight_decay=self.weight_decay,
         )
         objective = Supervised(backbone, head, data.task, groups)
         history = fit(
@@ -186,9 +190,7 @@ def set_dropout(module: torch.nn.Module, share: float) -> None:
                 setattr(part, name, share)
 
 
-def labelled_batches(
-    backbone: Backbone, data: Dataset, batch_size: int, seed: int
-) -> Callable[[int], Iterator[Batch]]:
+def labelled_batches(backbone: Backbone, data: Dataset, batch_size: int, seed: int) -> Callable[[int], Iterator[Batch]]:
     """Batches of one epoch in an order of its own: windows of shuffled rows, cut into batches of similar length.
 
     Sorting inside windows keeps nearly all padding away and leaves the order random; the batches of a window come in

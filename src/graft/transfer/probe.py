@@ -40,7 +40,9 @@ class Probe(BaseTransfer):
     needs_source = True
     simplicity = 2
 
-    def __init__(self, source: str | ModelSpec | Backbone | None = None, *, layers: str | tuple[int, ...] = "auto") -> None:
+    def __init__(
+        self, source: str | ModelSpec | Backbone | None = None, *, layers: str | tuple[int, ...] = "auto"
+    ) -> None:
         self.source = source
         self.layers = layers
 

@@ -29,12 +29,24 @@ class Scratch(Finetune):
     simplicity = 2
 
     def __init__(
-        self, *, epochs: float | None = None, lr: float = 1e-3, batch_size: int = 32, weight_decay: float = 0.01,
+        self,
+        *,
+        epochs: float | None = None,
+        lr: float = 1e-3,
+        batch_size: int = 32,
+        weight_decay: float = 0.01,
         seed: int = 0,
     ) -> None:
         super().__init__(
-            None, epochs=epochs, lr=lr, head_lr=lr, batch_size=batch_size, weight_decay=weight_decay,
-            head_start="zero", dropout=None, seed=seed,
+            None,
+            epochs=epochs,
+            lr=lr,
+            head_lr=lr,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            head_start="zero",
+            dropout=None,
+            seed=seed,
         )
 
     def steps(self, rows: int) -> int:

@@ -1,0 +1,1 @@
+"""Whether the result can be believed: the guard and the audit."""
