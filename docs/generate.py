@@ -1,7 +1,7 @@
 """Write what can be read off the code and the results: pages of docs/reference and the tables of the READMEs.
 
-    python docs/generate.py            write what has changed
-    python docs/generate.py --check    write nothing; exit code 1 if a page is stale
+python docs/generate.py            write what has changed
+python docs/generate.py --check    write nothing; exit code 1 if a page is stale
 """
 
 from __future__ import annotations
@@ -170,7 +170,13 @@ def commands() -> str:
                 flags = " / ".join(f"`{one}`" for one in argument.names) if typed == "" else f"`{flag}{typed}{many}`"
                 rows.append((flags, shown, words(argument.parameter.help or "")))
         about = inspect.cleandoc(command.help).split("\nParameters")[0].strip()
-        parts += [f"## graft {name}", "", f"```text\ngraft {' '.join([name, *places])} [OPTIONS]\n```", "", words(about)]
+        parts += [
+            f"## graft {name}",
+            "",
+            f"```text\ngraft {' '.join([name, *places])} [OPTIONS]\n```",
+            "",
+            words(about),
+        ]
         parts += ["", table(("argument or option", "default", "what it is"), rows), ""]
     introduction = (
         "Every option can also stand in a TOML file with one table per command, given with `--config FILE`; the command "

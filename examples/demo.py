@@ -43,7 +43,7 @@ def main() -> None:
     shutil.rmtree(RUNS, ignore_errors=True)
     data = RUNS / "digits"
     write_digits(data)
-    graft("fit", str(HERE / "support" / "messages_en.csv"), "--budget", "45s", "--out", str(RUNS / "support-en"))
+    graft("fit", str(HERE / "support" / "messages_en.csv"), "--budget", "60s", "--out", str(RUNS / "support-en"))
     graft("fit", str(HERE / "support" / "messages_zh.csv"), "--budget", "20s", "--out", str(RUNS / "support-zh"))
     graft(
         "fit",

@@ -24,10 +24,10 @@ from graft.data.splits import holdout
 from graft.evaluate.cost import Cost
 from graft.evaluate.metrics import score
 from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, try_candidate
-from graft.features import predict_seconds
+from graft.features import extract, predict_seconds
 from graft.ranking.rank import rank
 from graft.record import make_run
-from graft.sources.base import describe_model, list_models, open_model
+from graft.sources.base import Backbone, describe_model, list_models, open_model
 from graft.transfer.base import BaseTransfer, Setting
 from graft.trust.guard import Verdict, guard
 
@@ -102,6 +102,7 @@ class AutoFit:
     ranking: Ranking = field(default_factory=lambda: Ranking(()), init=False)
     left_out: list[tuple[ModelSpec, str]] = field(default_factory=list, init=False)
     _costs: dict[str, Cost] = field(default_factory=dict, init=False)
+    _passes_fit: bool = field(default=False, init=False)
 
     def run(self) -> tuple[BaseTransfer, Run]:
         """Do everything; the fitted winner and the record."""
@@ -225,6 +226,7 @@ class AutoFit:
                 self.left_out.append((spec, coverage.reason))
         self.listener.on_sources(usable, self.left_out)
         self.listener.on_plan(*self._plan(usable, passes))
+        self._passes_fit = self.store is not None and sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
         return usable
 
     def _plan(self, specs: list[ModelSpec], passes: list[float]) -> tuple[list[tuple[str, float]], int]:
@@ -253,10 +255,20 @@ class AutoFit:
             level=self.config.level,
             limit_rows=SMALL,
             clock=clock,
+            extract=self._whole_pass(clock) if self._passes_fit else None,
             store=self.store,
             progress=self.listener.progress,
         )
         self.listener.on_ranking(self.ranking)
+
+    def _whole_pass(self, clock: Clock) -> Callable[[Backbone, Dataset], Features]:
+        """Features of some rows by one pass over all rows of the search, which later steps find in the cache."""
+
+        def extract_all(backbone: Backbone, rows: Dataset) -> Features:
+            found = extract(backbone, self.search, store=self.store, clock=clock, progress=self.listener.progress)
+            return found.select(rows.rows)
+
+        return extract_all
 
     def _candidates(self, method: str, row: RankRow, **settings: Any) -> Candidate:
         """A candidate of one source with its predicted time."""
@@ -315,7 +327,8 @@ class AutoFit:
 
     def _scratch(self) -> None:
         if self._wanted("scratch"):
-            self._try(Candidate("scratch", {"seed": self.config.seed}), share=0.3)
+            alone = bool(self.config.methods) and len(self.config.methods) == 1
+            self._try(Candidate("scratch", {"seed": self.config.seed}), share=0.5 if alone else 0.3)
 
     # -- choice ------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -39,12 +38,12 @@ graft COMMAND --help explains every option.
 """
 
 app = App(name="graft", help=HELP, version=__version__, help_format="plaintext", result_action="return_value")
+app.suppress_keyboard_interrupt = app.meta.suppress_keyboard_interrupt = False  # ``main`` says how to go on
 Many = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", show_default=False)]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Level = Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))]
 Natural = Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**32))]
 Budget = Annotated[str, Parameter(allow_leading_hyphen=True)]
-KEPT = 60.0  # seconds of work that are worth keeping even when the command itself was wrong
 typed: list[str] = []  # the arguments of this call, for the record of a run
 
 
@@ -95,8 +94,7 @@ def fit(
         Time for everything: 90s, 2m, 1h30m.
     models
         Sources to consider: URIs (hf:NAME, sbert:NAME, file:RUN) or folders; all that are within reach if not given.
-
-    Methods:
+    methods
         Ways to consider: classical, probe, finetune, scratch; all if not given.
     folds
         Folds of the comparison; 0 chooses by the number of rows, 1 holds one part out.
@@ -114,7 +112,7 @@ def fit(
         Keep features on disk for the next run.
     quiet
         Print only the answer.
-    """
+    """  # noqa: D405, D411, D416  (an option is called methods)
     from shlex import join, quote
 
     from rich.markup import escape
@@ -123,51 +121,33 @@ def fit(
     from graft.core.runtime import Clock, parse_budget
 
     clock = Clock(parse_budget(budget))
-    options = {
-        "data": str(Path(data).resolve()),
-        "label": label,
-        "inputs": inputs,
-        "group": group,
-        "task": task,
-        "modality": modality,
-        "encoding": encoding,
-        "bad_rows": bad_rows,
-        "models": models,
-        "methods": methods,
-        "folds": folds,
-        "level": level,
-        "seed": seed,
-    }
+    reading = {
+        "label": label, "inputs": inputs or None, "group": group, "task": task, "modality": modality,
+        "encoding": encoding, "bad_rows": bad_rows,
+    }  # fmt: skip
+    searching = {"models": models, "methods": methods, "folds": folds, "level": level, "seed": seed}
     if not Path(data).exists():
         _load(data)  # raises the line about the missing file before anything is written
     name = Path(data).resolve().name.split(".")[0] or "data"
     out = out or free_name(Path("runs") / name, resume=resume)
-    folder = RunFolder(out, options, resume=resume, overwrite=overwrite)
+    facts = {"data": str(Path(data).resolve()), **reading, **searching}
+    folder = RunFolder(out, facts, resume=resume, overwrite=overwrite)
     try:
         from graft.auto import AutoFit, Config
         from graft.core.store import Store
         from graft.screen import Screen
 
         with Screen(quiet=quiet, clock=Clock(clock.budget, spent=folder.spent + clock.elapsed())) as screen:
-            table = _load(
-                data,
-                label=label,
-                inputs=inputs or None,
-                group=group,
-                task=task,
-                modality=modality,
-                encoding=encoding,
-                bad_rows=bad_rows,
-                workdir=folder.partial / "data",
-            )
-            config = Config(budget, models, methods, folds, level, seed)
+            table = _load(data, **reading, workdir=folder.partial / "data")
             spent = folder.spent + clock.elapsed()
-            auto = AutoFit(table, config, Store() if cache else None, screen, folder.work, spent)
+            config = Config(budget, **searching)
+            store = Store(None if cache else folder.partial / "features")
+            auto = AutoFit(table, config, store, screen, folder.work, spent)
             model, run = auto.run()
             run.config |= {"command": join(["graft", *typed]), "data": data}
             _write(model, run, folder, clock)
     except BaseException as error:
-        _leave(folder, clock, error)
+        folder.leave(error, folder.spent + clock.elapsed())
         raise
     screen.facts("report", escape(str(folder.out / "report.html")), always=True)
     screen.facts("next", escape(f"graft predict {quote(str(folder.out))} NEW_DATA --out predictions.csv"), always=True)
@@ -175,6 +155,8 @@ def fit(
 
 def _write(model: BaseTransfer, run: Run, folder: RunFolder, clock: Clock) -> None:
     """Write the model, the record and the report, then move them into place together."""
+    import json
+
     from safetensors import SafetensorError
 
     from graft.report import write_report
@@ -183,39 +165,21 @@ def _write(model: BaseTransfer, run: Run, folder: RunFolder, clock: Clock) -> No
     try:
         model.save(folder.result)
     except SafetensorError as error:  # how safetensors says that a disk is full
-        raise OutputError(
-            f"cannot write the model: {error}",
-            where=str(folder.partial),
-            hint="free some space, or choose another --out",
-        ) from error
+        hint = "free some space, or choose another --out"
+        raise OutputError(f"cannot write the model: {error}", where=str(folder.partial), hint=hint) from error
     run.answer["size_bytes"] = sum(f.stat().st_size for f in folder.result.rglob("*") if f.is_file())
     run.answer["seconds"] = round(folder.spent + clock.elapsed(), 1)
-    _write_run(run, folder.result)
+    text = json.dumps(run.to_json(), ensure_ascii=False, indent=1, allow_nan=False, default=float)
+    # file names may hold any bytes
+    (folder.result / "run.json").write_text(text, encoding="utf-8", errors="backslashreplace")
     write_report(run, folder.result)
     folder.finish()
-
-
-def _leave(folder: RunFolder, clock: Clock, error: BaseException) -> None:
-    """Keep the finished work of a run that stops before its end, if another try can use it."""
-    theirs = isinstance(error, GraftError) and not isinstance(error, OutputError)
-    lasting = not theirs or folder.resumed or clock.elapsed() > KEPT
-    with suppress(OSError):  # the disk may be what stopped it
-        folder.spend(folder.spent + clock.elapsed())
-    if folder.leave(keep=lasting):
-        error.add_note(f"what is done is kept: repeat the command with --out {folder.out} --resume")
 
 
 def _load(data: str, **options: Any) -> Dataset:
     from graft.data.load import load
 
     return load(data, **options)
-
-
-def _write_run(run: Run, folder: Path) -> None:
-    import json
-
-    text = json.dumps(run.to_json(), ensure_ascii=False, indent=1, allow_nan=False, default=float)
-    (folder / "run.json").write_text(text, encoding="utf-8")
 
 
 @app.command
@@ -277,7 +241,7 @@ def evaluate(
         Print JSON.
     """
     from graft.predict import evaluate_model
-    from graft.screen import interval, print_json
+    from graft.screen import interval, metric_name, print_json
 
     facts = evaluate_model(model, data, label=label, encoding=encoding, level=level, rename=dict(map(_pair, rename)))
     if json:
@@ -285,9 +249,8 @@ def evaluate(
         return
     print(f"{facts['name']} on {facts['data']}: {facts['rows']:,} rows")
     for name, value in facts["metrics"].items():
-        print(f"  {name.replace('_', ' '):<20} {interval(value)}")
-    for note in facts["notes"]:
-        print(f"  {note}")
+        print(f"  {metric_name(name):<20} {interval(value)}")
+    print("".join(f"  {note}\n" for note in facts["notes"]), end="")
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -337,6 +300,7 @@ def rank(
         Print JSON.
     """
     import dataclasses
+    from tempfile import TemporaryDirectory
 
     from graft.auto import find_sources
     from graft.core.store import Store
@@ -344,21 +308,14 @@ def rank(
     from graft.screen import Screen, print_json
 
     table = _load(data, label=label, encoding=encoding)
-    with Screen(quiet=json) as screen:
+    with Screen(quiet=json) as screen, TemporaryDirectory() as folder:
         ranking = rank_sources(
-            find_sources(table.task.modality, models),
-            table,
-            by=by,
-            limit_rows=rows,
-            seed=seed,
-            level=level,
-            store=Store() if cache else None,
-            progress=screen.progress,
-        )
+            find_sources(table.task.modality, models), table, by=by, limit_rows=rows, seed=seed, level=level,
+            store=Store(None if cache else folder), progress=screen.progress,
+        )  # fmt: skip
         if json:
             print_json(dataclasses.asdict(ranking))
-            return
-        screen.ranking_table(ranking)
+        screen.ranking_table(ranking)  # prints nothing when quiet
 
 
 @app.command(name="models")
@@ -482,11 +439,24 @@ def _with_config(
     app(tokens, exit_on_error=False, print_error=False)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _share_cores() -> None:
+    """Let torch's threads sleep instead of spin when other programs need the cores; call it before torch is imported.
+
+    By default a waiting thread spins; with another busy program a training step then takes up to 18 times as long
+    (measured on two cores).  Short spinning costs 7 % on a quiet machine; none costs more, so it is for a busy one.
+    Settings of the user stay.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 0.7 * (os.cpu_count() or 1)
+        os.environ["GOMP_SPINCOUNT"] = "0" if busy else "30000"
+
+
+def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  (one per kind of error)
     """Run the command line; the exit code."""
     from graft.screen import prepare_streams
 
     prepare_streams()
+    _share_cores()
     app.config = ()
     typed[:] = sys.argv[1:] if arguments is None else arguments
     try:
@@ -526,7 +496,7 @@ def _line_of(error: CycloptsError) -> str:
         return f"{(error.unused_tokens or ['?'])[0]!r} is one argument too many; see {command} --help"
     parts = " ".join(str(error).split()).removesuffix(".").split(". ")
     line = "; ".join(part[:1].lower() + part[1:] for part in parts)
-    return line if len(parts) > 1 else f"{line}; see {command} --help"
+    return line + (f"; see {command} --help" if len(parts) == 1 else "")
 
 
 def _fail(error: BaseException, line: str, code: int) -> int:

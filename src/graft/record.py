@@ -45,7 +45,8 @@ def data_facts(data: Dataset) -> dict[str, Any]:
         facts["per_class"] = dict(zip(data.task.classes, counts.tolist(), strict=True))
     else:
         quantiles = np.quantile(data.labels, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
-        facts["target_quantiles"] = [float(value) for value in quantiles]
+        names = ("min", "q05", "q25", "q50", "q75", "q95", "max")
+        facts["target_quantiles"] = dict(zip(names, quantiles.tolist(), strict=True))
     return facts
 
 

@@ -34,6 +34,11 @@ def interval(score: Sequence[float] | None) -> str:
     return "–" if score is None else f"{score[0]:.3f} [{score[1]:.3f}, {score[2]:.3f}]"
 
 
+def metric_name(metric: str) -> str:
+    """What a metric is called in a sentence."""
+    return metric.replace("_", " ").replace("r2", "R²")
+
+
 def duration(seconds: float | None) -> str:
     """Seconds in words.
 
@@ -177,7 +182,7 @@ class Screen:
         what = f"{len(task.classes)} classes" if task.is_classification else "a number"
         self.line(
             f"{escape(data.name)}: {len(data):,} rows, {task.modality} → {what} in “{escape(task.target)}”, "
-            f"judged by {task.metric.replace('_', ' ')}"
+            f"judged by {metric_name(task.metric)}"
         )
         if "per_class" in facts:
             counts = sorted(facts["per_class"].items(), key=lambda item: -item[1])
@@ -281,10 +286,9 @@ class Screen:
         self._clear_steps()
         self._print("")
         self._print("[bold]Answer[/bold]", indent=0)
-        metric = answer["metric"].replace("_", " ").replace("r2", "R²")
         self._print(f"[bold]{escape(answer['trial'][:1].upper() + answer['trial'][1:])}[/bold]")
         self.facts(
-            metric,
+            metric_name(answer["metric"]),
             f"[bold]{interval(answer['score'])}[/bold]  {answer['level']:.0%} interval, held-out rows",
             always=True,
         )

@@ -12,14 +12,17 @@ from PIL import Image
 
 from graft.cli import main
 
-WORDS = "where is my parcel card lost order refund please help cancel".split()
+WORDS = ["where", "is", "my", "parcel", "card", "lost", "order", "refund", "please", "help", "cancel"]
 QUICK = ("--methods", "classical", "--quiet", "--budget", "1h")
 
 
 def sentences(n=40, classes=("bad", "good"), seed=0):
     """Rows (text, class); the text names the class."""
     rng = np.random.default_rng(seed)
-    return [(" ".join([*rng.choice(WORDS, 3), classes[i % len(classes)], f"n{i}"]), classes[i % len(classes)]) for i in range(n)]
+    return [
+        (" ".join([*rng.choice(WORDS, 3), classes[i % len(classes)], f"n{i}"]), classes[i % len(classes)])
+        for i in range(n)
+    ]
 
 
 def as_csv(rows, header="text,label"):

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from cli.conftest import QUICK, as_csv, files, sentences
 
 GOOD = as_csv(sentences())

@@ -5,9 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from cli.conftest import QUICK, save_picture
+from PIL import Image
 
 
 def spoil(folder):

@@ -8,7 +8,6 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-
 from cli.conftest import QUICK, as_csv, finished, process, sentences
 
 
@@ -36,9 +35,14 @@ def test_forms_of_the_same_rows_give_the_same_predictions(graft, run, put, here)
     texts = [text for text, _ in rows]
     expected = predict(graft, put("a.csv", "text\n" + "\n".join(texts) + "\n"))
     assert predict(graft, put("b.csv", as_csv(rows))) == expected  # with labels
-    assert predict(graft, put("c.csv", "id,label,text\n" + "".join(f"{i},{b},{a}\n" for i, (a, b) in enumerate(rows)))) == expected
+    assert (
+        predict(graft, put("c.csv", "id,label,text\n" + "".join(f"{i},{b},{a}\n" for i, (a, b) in enumerate(rows))))
+        == expected
+    )
     assert predict(graft, put("d.tsv", "n\ttext\n" + "".join(f"1\t{text}\n" for text in texts))) == expected
-    assert predict(graft, put("e.jsonl", "".join(json.dumps({"x": 1, "text": text}) + "\n" for text in texts))) == expected
+    assert (
+        predict(graft, put("e.jsonl", "".join(json.dumps({"x": 1, "text": text}) + "\n" for text in texts))) == expected
+    )
     assert predict(graft, put("f.csv.gz", gzip.compress(as_csv(rows).encode()))) == expected
     pq.write_table(pa.table({"text": texts, "other": range(12)}), here / "g.parquet")
     assert predict(graft, "g.parquet") == expected

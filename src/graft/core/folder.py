@@ -9,13 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from graft.core.errors import OutputError, UsageError
+from graft.core.errors import GraftError, OutputError, UsageError
 
 try:
     import fcntl
 except ImportError:  # Windows: nothing keeps two runs from writing to one folder
     fcntl = None  # type: ignore[assignment]
 
+KEPT = 60.0  # seconds of work that are worth keeping even when the command itself was wrong
 MARKS = ("run.json", "model.json")  # a folder that holds one of these was written by graft
 
 
@@ -43,7 +44,11 @@ class RunFolder:
         self._lock = -1
         if self.out.exists():
             self._may_replace()
-        self._claim(json.loads(json.dumps(facts, default=str)), resume=resume)
+        try:
+            self._claim(json.loads(json.dumps(facts, default=str)), resume=resume)
+        except BaseException:
+            self._release()
+            raise
 
     def _may_replace(self) -> None:
         if not self.overwrite:
@@ -58,7 +63,8 @@ class RunFolder:
         try:
             self._make()
             self._hold()
-            self._put_back()
+            if self._put_back():
+                self._may_replace()
             earlier = _read(record) if resume else None
             if earlier is not None:
                 changed = [key for key in facts if earlier["facts"].get(key) != facts[key]]
@@ -106,11 +112,13 @@ class RunFolder:
             os.close(self._lock)
         self._lock = -1
 
-    def _put_back(self) -> None:
-        """A run that was killed between the two renames of ``finish`` has left the old folder here."""
+    def _put_back(self) -> bool:
+        """Put back the old folder where a run was killed between the two renames of ``finish``."""
         old = self.partial / "replaced"
-        if old.exists() and not self.out.exists():
+        lost = old.exists() and not self.out.exists()
+        if lost:
             old.replace(self.out)
+        return lost
 
     def _empty(self) -> None:
         for path in self.partial.iterdir():
@@ -164,16 +172,25 @@ class RunFolder:
         self._release()
         return self.out
 
-    def leave(self, *, keep: bool) -> bool:
-        """Stop before the end; whether there is work to go on with (``keep``), else every trace is removed."""
-        kept = keep and self.work.is_dir() and any(self.work.iterdir())
-        if not kept:
+    def leave(self, error: BaseException, spent: float) -> None:
+        """Stop before the end: keep finished work that another try can use, or remove every trace.
+
+        Args:
+            error: Why; it gets a note that says how to go on.
+            spent: Seconds of the budget used so far.
+        """
+        wrong = isinstance(error, GraftError) and not isinstance(error, OutputError)  # the command itself
+        worth = not wrong or self.resumed or spent > KEPT
+        if worth and self.work.is_dir() and any(self.work.iterdir()):
+            with contextlib.suppress(OSError):  # the disk may be what stopped it
+                self.spend(spent)
+            error.add_note(f"what is done is kept: repeat the command with --out {self.out} --resume")
+        else:
             shutil.rmtree(self.partial, ignore_errors=True)
             with contextlib.suppress(OSError):  # a parent that others use by now is not empty and stays
                 for folder in self._made[1:]:
                     folder.rmdir()
         self._release()
-        return kept
 
 
 def _read(record: Path) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ class State:
         epoch: Current epoch.
         in_epoch: Batches of this epoch used.
         points: Learning curve so far.
+        parts: Parts of the training that the learning curve covers.
         pending: Losses and logs since the last point.
     """
 
@@ -39,6 +40,7 @@ class State:
     epoch: int = 0
     in_epoch: int = 0
     points: list[dict[str, float]] = field(default_factory=list)
+    parts: int = 0
     pending: dict[str, list[float]] = field(default_factory=dict)
     spent: float = 0.0
     started: float = field(default_factory=time.monotonic)
@@ -125,6 +127,7 @@ class Checkpoint(Callback):
             "epoch": state.epoch,
             "in_epoch": state.in_epoch,
             "points": state.points,
+            "parts": state.parts,
             "pending": state.pending,
             "spent": state.seconds(),
             "signature": _signature(state),
@@ -158,7 +161,8 @@ def _restore(state: State, facts: dict, tensors: dict[str, torch.Tensor]) -> Non
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
     torch.set_rng_state(tensors["rng.torch"])
     state.step, state.epoch, state.in_epoch = facts["step"], facts["epoch"], facts["in_epoch"]
-    state.points[:], state.pending, state.spent = facts["points"], facts["pending"], facts["spent"]
+    state.points[:], state.pending, state.parts = facts["points"], facts["pending"], facts["parts"]
+    state.spent = facts["spent"]
 
 
 class EarlyStop(Callback):

@@ -87,7 +87,7 @@ def fit(
         callback.on_start(state)
     history = History(points=state.points, planned=steps, steps=state.step)
     done = state.step / max(1, steps)
-    window = _Window(state, steps)
+    window = _Window(state)
     for batch in _from_step(batches, state):
         if state.step >= steps:
             break
@@ -100,7 +100,7 @@ def fit(
         _step(state, moved, factor, clip=clip, device=device, window=window)
         state.step += 1
         objective.on_step(done)
-        if window.full or state.step == steps:
+        if window.full(max(state.step / steps, clock.share)):
             window.close()
             progress(name, done, f"step {state.step}/{steps}, loss {state.points[-1]['loss']:.3f}")
         stop = [callback.on_step(state) for callback in callbacks]  # all of them, also after one that stops
@@ -160,18 +160,21 @@ def _step(state: State, batch: Batch, factor: float, *, clip: float, device: str
 class _Window:
     """Mean of losses and logs between two points of the learning curve."""
 
-    def __init__(self, state: State, steps: int) -> None:
-        self.state, self.every = state, max(1, steps // LOG_POINTS)
-        self.first = next(iter(state.optimizers))
+    def __init__(self, state: State) -> None:
+        self.state, self.first = state, next(iter(state.optimizers))
 
     def add(self, player: str, loss: float, logs: dict[str, float]) -> None:
         name = "loss" if player == self.first else f"loss_{player}"
         for key, value in {name: loss, **logs}.items():
             self.state.pending.setdefault(key, []).append(value)
 
-    @property
-    def full(self) -> bool:
-        return len(self.state.pending.get("loss", ())) >= self.every
+    def full(self, done: float) -> bool:
+        """Whether another of ``LOG_POINTS`` equal parts of the training is done."""
+        parts = int(min(1.0, done) * LOG_POINTS + 1e-9)
+        if parts <= self.state.parts:
+            return False
+        self.state.parts = parts
+        return True
 
     def close(self) -> None:
         """Turn what was gathered into a point; nothing if that is nothing."""

@@ -161,12 +161,11 @@ class BaseTransfer(BaseEstimator):
         """Features of the rows: from the cache where there is one, else computed and forgotten."""
         assert self.backbone_ is not None
         auto = "fp32" if self.task_.modality == "table" else "auto"  # rows of a table are small: nothing to win
-        precision = self.precision_ or auto
-        if store is not None:
+        if store is not None:  # what was asked for is part of the cache's keys: ask as the ranking did
             clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
-            features = extract(self.backbone_, data, store=store, clock=clock, progress=progress, precision=precision)
+            features = extract(self.backbone_, data, store=store, clock=clock, progress=progress, precision=auto)
         else:
-            features = encode(self.backbone_, data.take(), precision=precision)
+            features = encode(self.backbone_, data.take(), precision=self.precision_ or auto)
         self.precision_ = features.precision  # once per model: later rows must not be read with another precision
         return features
 
