@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from graft.auto import AutoTransferClassifier, AutoTransferRegressor
+    from graft.estimators import AutoTransferClassifier, AutoTransferRegressor
     from graft.core.types import Dataset, Features, ModelSpec, Ranking, Run, Task
     from graft.data.load import load as load_data
     from graft.features import extract
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from graft.transfer.base import load_transfer
 
 _WHERE = {
-    "AutoTransferClassifier": "graft.auto",
-    "AutoTransferRegressor": "graft.auto",
+    "AutoTransferClassifier": "graft.estimators",
+    "AutoTransferRegressor": "graft.estimators",
     "Dataset": "graft.core.types",
     "Features": "graft.core.types",
     "ModelSpec": "graft.core.types",

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import psutil
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
-from graft.core.errors import BudgetError, SourceError, UsageError
+from graft.core.errors import BudgetError, SourceError
 from graft.core.registry import SOURCES, TRANSFERS
-from graft.core.runtime import Clock, parse_budget, silent
+from graft.core.runtime import Clock, parse_budget
 from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec, Ranking, RankRow, Run
-from graft.data.load import load
 from graft.data.splits import folds as make_folds
 from graft.data.splits import holdout
 from graft.evaluate.cost import Cost
@@ -106,6 +105,16 @@ class AutoFit:
 
     def run(self) -> tuple[BaseTransfer, Run]:
         """Do everything; the fitted winner and the record."""
+        if self.store is not None:
+            return self._run()
+        with tempfile.TemporaryDirectory() as folder:  # no cache on disk: one for this run alone
+            self.store = Store(folder)
+            try:
+                return self._run()
+            finally:
+                self.store = None
+
+    def _run(self) -> tuple[BaseTransfer, Run]:
         unknown = [name for name in self.config.methods if name not in TRANSFERS]
         if unknown:
             TRANSFERS[unknown[0]]  # raises, naming the nearest
@@ -226,7 +235,7 @@ class AutoFit:
                 self.left_out.append((spec, coverage.reason))
         self.listener.on_sources(usable, self.left_out)
         self.listener.on_plan(*self._plan(usable, passes))
-        self._passes_fit = self.store is not None and sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
+        self._passes_fit = sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
         return usable
 
     def _plan(self, specs: list[ModelSpec], passes: list[float]) -> tuple[list[tuple[str, float]], int]:
@@ -404,93 +413,3 @@ def _simpler(trial: Trial, best: Trial) -> bool:
         trial is not best
         and TRANSFERS[trial.candidate.transfer].simplicity < TRANSFERS[best.candidate.transfer].simplicity
     )
-
-
-class _AutoTransfer(BaseEstimator):
-    """What classifier and regressor share."""
-
-    kind = "classification"
-
-    def __init__(
-        self,
-        *,
-        budget: str | float | None = "2m",
-        models: Sequence[str] = (),
-        methods: Sequence[str] = (),
-        folds: int = 0,
-        level: float = 0.9,
-        seed: int = 0,
-        cache: bool = True,
-    ) -> None:
-        self.budget = budget
-        self.models = models
-        self.methods = methods
-        self.folds = folds
-        self.level = level
-        self.seed = seed
-        self.cache = cache
-
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Choose, train and check a model.
-
-        Args:
-            X: Rows (texts, pictures, a table), a ``Dataset``, or anything ``graft.load_data`` takes.
-            y: Labels; None where X carries them.
-        """
-        data = X if isinstance(X, Dataset) else load(X if y is None else (X, y), task=self.kind)
-        if data.task.kind != self.kind:
-            raise UsageError(f"{type(self).__name__} got a {data.task.kind} task")
-        config = Config(self.budget, tuple(self.models), tuple(self.methods), self.folds, self.level, self.seed)
-        auto = AutoFit(data, config, Store() if self.cache else None)
-        self.model_, self.run_ = auto.run()
-        return self
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict class names or values (n,)."""
-        return self.model_.predict(X)
-
-
-class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
-    """Choose a source and a way to transfer, train, and keep the simpler model where transfer does not help.
-
-    Args:
-        budget: Time for everything: seconds or text such as ``"2m"``; None for no limit.
-        models: Sources to consider (URIs or folders); empty for all that are reachable and can read the data.
-        methods: Transfers to consider; empty for all.
-        folds: Number of folds; 0 chooses by the number of rows.
-        level: Confidence level of intervals and guard.
-        seed: Seed of everything random.
-        cache: Keep features on disk for the next run.
-
-    Attributes:
-        model_: The fitted transfer.
-        run_: The record of everything that was tried.
-        classes_: Class names.
-
-    Example:
-        >>> from graft import AutoTransferClassifier
-        >>> texts = ["great film", "dull film", "a joy", "a bore"] * 10
-        >>> auto = AutoTransferClassifier(budget="30s", methods=("classical", "probe")).fit(texts, ["+", "-"] * 20)
-        >>> auto.predict(["great joy"]).tolist()
-        ['+']
-    """
-
-    kind = "classification"
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Class probabilities (n, C), columns in the order of ``classes_``."""
-        return self.model_.predict_proba(X)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """Class names in column order."""
-        return self.model_.classes_
-
-
-class AutoTransferRegressor(RegressorMixin, _AutoTransfer):
-    """The same for numbers; ``score`` is R².  See ``AutoTransferClassifier``."""
-
-    kind = "regression"
-
-
-__all__ = ["AutoFit", "AutoTransferClassifier", "AutoTransferRegressor", "Config", "Listener", "silent"]

@@ -467,7 +467,8 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  (one per 
     except CycloptsError as error:
         return _fail(error, _line_of(error), UsageError.exit_code)
     except KeyboardInterrupt as error:
-        return _fail(error, "interrupted", 130)
+        code = _fail(error, "interrupted", 130)
+        return code if arguments is not None else os._exit(code)  # threads in native code may not end in peace
     except BrokenPipeError:  # the reader went away (graft predict … | head): nothing to say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
         return 0

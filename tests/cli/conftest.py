@@ -130,7 +130,7 @@ def process(*arguments, cwd, env=None, **options):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"} | (env or {})
     return subprocess.Popen(
         [sys.executable, "-m", "graft.cli", *map(str, arguments)],
-        cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **({"text": True} | options),
+        cwd=cwd, env=environment, **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options),
     )  # fmt: skip
 
 

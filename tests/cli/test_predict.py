@@ -144,5 +144,3 @@ def test_names_of_any_script_in_a_terminal_of_ascii(graft, put, here):
     assert fitted.out.isascii()
     shown = finished(process("predict", "结果", "消息.csv", cwd=here, env=ascii_only, encoding="utf-8"))
     assert {row["prediction"] for row in rows_of(shown.out)} == {"退款", "物流"}
-    failed = finished(process("predict", "没有", "消息.csv", cwd=here, env=ascii_only))
-    failed.fails(4, "is not a graft run")
