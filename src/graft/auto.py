@@ -17,9 +17,9 @@ from graft.core.errors import BudgetError, SourceError
 from graft.core.registry import SOURCES, TRANSFERS
 from graft.core.runtime import Clock, parse_budget
 from graft.core.store import Store
-from graft.core.types import Dataset, ModelSpec, Ranking, RankRow, Run
+from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow, Run
 from graft.data.splits import folds as make_folds
-from graft.data.splits import holdout
+from graft.data.splits import holdout, units
 from graft.evaluate.cost import Cost
 from graft.evaluate.metrics import score
 from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, try_candidate
@@ -142,12 +142,14 @@ class AutoFit:
         if len(self.data) > SEARCH_ROWS:
             rows = np.random.default_rng(self.config.seed).choice(len(self.data), SEARCH_ROWS, replace=False)
             self.search = self.data.select(np.sort(rows))
-        count = self.config.folds or (5 if len(self.search) <= SMALL else 1)
-        if count == 1:
+        wanted = self.config.folds or (5 if len(self.search) <= SMALL else 1)
+        if wanted == 1:
             self.folds = [holdout(self.search, test=HELD_OUT, seed=self.config.seed)]
         else:
+            # few distinct rows allow fewer folds; those asked for by number are an error where they do not fit
+            count = wanted if self.config.folds else max(2, min(wanted, len(np.unique(units(self.search)))))
             self.folds = make_folds(self.search, k=count, seed=self.config.seed)
-        self.trial_store = TrialStore(self.work, f"{self.search.fingerprint()}-{self.config.seed}-{count}")
+        self.trial_store = TrialStore(self.work, f"{self.search.fingerprint()}-{self.config.seed}-{wanted}")
         self.listener.on_data(self.data, data_facts(self.data))
 
     @property

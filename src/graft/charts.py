@@ -97,6 +97,17 @@ def scale_of(values: Iterable[Any], *, inside: tuple[float, float] | None = None
     return Scale(start, end)
 
 
+def scale_without_strays(values: Iterable[Any], *, inside: tuple[float, float] | None = None) -> Scale:
+    """As ``scale_of``, but the lowest values leave it while they take more than half of it from the others.
+
+    ``interval`` marks what lies outside with an arrow, so a majority class does not press all others together.
+    """
+    found = sorted(filter(None, map(triple, values)))
+    while len(found) > 3 and found[1][0] - found[0][0] > found[-1][0] - found[1][0]:
+        found = found[1:]
+    return scale_of(found, inside=inside)
+
+
 def _step(span: float, count: int = 4) -> float:
     raw = span / count
     power = 10.0 ** math.floor(math.log10(raw))
@@ -122,7 +133,9 @@ def interval(value: Any, scale: Scale, *, kind: str = "plain", band: Any = None,
     if scale.low < 0 < scale.high:
         parts.append(_stroke(scale(0.0), "zero"))
     found = triple(value)
-    if found:
+    if found and found[0] < scale.low - 1e-9:
+        parts.append(element("path", d="M12 -5 3 0l9 5", transform="translate(0 14)", class_="stray"))
+    elif found:
         middle, low, high = (f"{scale(number):.2f}%" for number in found)
         parts.append(element("line", x1=low, x2=high, y1="50%", y2="50%", class_=f"range {kind}"))
         parts.append(element("circle", cx=middle, cy="50%", r=5, class_=f"dot {kind}"))

@@ -78,9 +78,10 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
 
     Example:
         >>> from graft import AutoTransferClassifier
-        >>> texts = ["great film", "dull film", "a joy", "a bore"] * 10
-        >>> auto = AutoTransferClassifier(budget="30s", methods=("classical", "probe")).fit(texts, ["+", "-"] * 20)
-        >>> auto.predict(["great joy"]).tolist()
+        >>> good, bad = ["great", "lovely", "superb", "a joyful"], ["dull", "awful", "boring", "a tedious"]
+        >>> texts = [f"{word} {thing}" for thing in ("film", "book", "play", "song") for word in good + bad]
+        >>> auto = AutoTransferClassifier(budget="1m", methods=("classical", "probe")).fit(texts, (["+"] * 4 + ["-"] * 4) * 4)
+        >>> auto.predict(["an excellent story"]).tolist()
         ['+']
     """
 

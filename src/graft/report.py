@@ -109,9 +109,8 @@ def _environment(lang: str) -> Environment:
     )  # fmt: skip
     environment.tests["scored"] = lambda value: triple(value) is not None
     environment.globals.update(
-        num_of=lambda metric: partial(number, metric=metric or "plain"),
-        num_short=lambda value: f"{value:g}".replace("-", "−"),
-        tick_of=lambda metric: partial(signed, metric=metric),
+                signed_of=lambda metric: lambda value: signed(value, metric).removesuffix(".0"),
+        tick_of=lambda metric: partial(tick, metric=metric),
         t=say, charts=charts, signed=signed, span=interval_text, difference=partial(difference_text, words=words),
         metric_name=lambda metric: words.get(f"metric_{metric}", str(metric or words["score"])),
         groups=_groups, curves_of=_curves, confused=_confused, largest=_largest, score_names=_score_names,
@@ -170,6 +169,12 @@ def number(value: Any, metric: str | None = None, digits: int = 3) -> str:
     return f"{value:,.{digits}f}".replace("-", "−") if abs(value) < 100 else f"{value:,.1f}".replace("-", "−")
 
 
+def tick(value: float, metric: str | None = None) -> str:
+    """A number on an axis, with no more digits than it needs: ``85%``, ``97.5%``, ``0.9``."""
+    text = f"{100 * value:.6g}%" if metric in PERCENT else f"{value:.6g}"
+    return text.replace("-", "−")
+
+
 def interval_text(value: Any, metric: str | None = None) -> str:
     """The bounds of (value, low, high) in words: ``94.9–97.2%``; empty where there is no interval."""
     found = triple(value)
@@ -210,7 +215,7 @@ def seconds(value: Any, words: dict[str, str]) -> str:
         return words["unit_s"].format(s=f"{found:.1f}" if found < 10 else f"{found:.0f}")
     minutes, rest = divmod(round(found), 60)
     if minutes < 60:
-        return words["unit_min"].format(m=minutes, s=rest)
+        return words["unit_min" if rest else "unit_m"].format(m=minutes, s=rest)
     return words["unit_h"].format(h=minutes // 60, m=minutes % 60)
 
 

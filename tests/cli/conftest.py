@@ -127,7 +127,7 @@ def files(folder):
 
 def process(*arguments, cwd, env=None, **options):
     """Start ``graft`` as a process of its own."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"} | (env or {})
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | (env or {})
     return subprocess.Popen(
         [sys.executable, "-m", "graft.cli", *map(str, arguments)],
         cwd=cwd, env=environment, **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options),

@@ -6,9 +6,9 @@ import pty
 import re
 
 import pytest
+from cli.conftest import finished, process
 from rich.cells import cell_len
 
-from cli.conftest import finished, process
 from graft.core.runtime import Clock
 from graft.screen import ASCII, Screen, duration, interval, prepare_streams
 
@@ -20,7 +20,12 @@ def terminal(monkeypatch):
     """Standard output is a terminal of so many columns."""
 
     def make(columns):
-        for name, value in {"TTY_COMPATIBLE": "1", "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "50"}.items():
+        for name, value in {
+            "TTY_COMPATIBLE": "1",
+            "TERM": "xterm-256color",
+            "COLUMNS": str(columns),
+            "LINES": "50",
+        }.items():
             monkeypatch.setenv(name, value)
 
     return make
@@ -75,7 +80,7 @@ def test_no_bars_where_nobody_looks(capsys):
 def test_lines_go_to_the_file_while_bars_go_to_the_terminal(good, here):
     """graft fit … > log: the bars on the terminal must not swallow the lines."""
     leader, follower = pty.openpty()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore", "TERM": "xterm", "COLUMNS": "80"}
+    environment = {"TERM": "xterm", "COLUMNS": "80"}
     started = process("fit", good, "--methods", "classical", "--out", "run", cwd=here, env=environment, stderr=follower)
     os.close(follower)
     done = finished(started)

@@ -89,6 +89,7 @@ def parse_budget(text: str | float | None) -> float | None:
                 else:
                     number += letter
             seconds += float(number) if number else 0.0
+            seconds = -1.0 if "-" in text else seconds
         except ValueError:
             seconds = -1.0
     if not 0 < seconds < float("inf"):
