@@ -81,7 +81,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
         >>> good, bad = ["great", "lovely", "superb", "a joyful"], ["dull", "awful", "boring", "a tedious"]
         >>> texts = [f"{word} {thing}" for thing in ("film", "book", "play", "song") for word in good + bad]
         >>> auto = AutoTransferClassifier(budget="1m", methods=("classical", "probe")).fit(texts, (["+"] * 4 + ["-"] * 4) * 4)
-        >>> auto.predict(["an excellent story"]).tolist()
+        >>> auto.predict(["a superb film"]).tolist()
         ['+']
     """
 

@@ -275,8 +275,9 @@ def open_native(folder: Path) -> NativeBackbone:
         body = {k.removeprefix("body."): v for k, v in tensors.items() if k.startswith("body.")}
         backbone.body.load_state_dict(body)
     except FileNotFoundError as error:
-        raise SourceError(f"{folder} lacks {Path(error.filename).name}", hint="it is not a whole checkpoint") from error
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        missing = next((name for name in ("graft.json", "model.safetensors") if not (folder / name).exists()), "a file")
+        raise SourceError(f"{folder} lacks {missing}", hint="it is not a whole checkpoint") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         line = str(error).splitlines()[-1].strip()
         raise SourceError(f"the checkpoint {folder} is damaged: {line}", hint="make it again") from error
     return backbone.eval()
