@@ -35,6 +35,7 @@ SEARCH_ROWS = 20_000  # rows on which sources and ways are compared; the winner 
 HELD_OUT = 0.2  # share held out above SMALL rows
 RESERVE = 3.0  # seconds kept for saving and the report
 RANK_SHARE = 0.4  # share of the time left that ranking may use
+STEPS = ("majority", "classical", "probe", "finetune", "scratch")  # have a step of their own
 SLACK = 0.9  # predictions are rough: plan to use this share of what is left
 
 
@@ -119,14 +120,16 @@ class AutoFit:
         if unknown:
             TRANSFERS[unknown[0]]  # raises, naming the nearest
         self.clock = Clock(parse_budget(self.config.budget), spent=self.spent)
+        specs = self._sources()
         self._split()
         self._baselines()
-        specs = self._sources()
+        specs = self._readable(specs) if specs else []
         if specs:
             self._rank(specs)
             self._probes()
             self._finetune()
         self._scratch()
+        self._others()
         chosen, verdict = self._choose()
         model, fitted_rows = self._refit(chosen)
         run = make_run(self, chosen, verdict, model, fitted_rows)
@@ -156,6 +159,10 @@ class AutoFit:
     def scored(self) -> np.ndarray:
         """Positions of ``search`` that are held out in some fold."""
         return np.sort(np.concatenate([test for _, test in self.folds]))
+
+    @property
+    def _outputs(self) -> int:
+        return self.data.task.outputs
 
     def _wanted(self, method: str) -> bool:
         return not self.config.methods or method in self.config.methods
@@ -208,7 +215,8 @@ class AutoFit:
     def _baselines(self) -> None:
         for name in ("majority", "classical"):
             if name == "majority" or self._wanted(name):
-                self._try(Candidate(name, label=TRANSFERS[name].called(self.data.task)))
+                label, each = TRANSFERS[name].called(self.data.task), 0.0 if name == "majority" else 2e-5 * self._outputs
+                self._try(Candidate(name, label=label, seconds=lambda rows, each=each: each * rows))
 
     def _sources(self) -> list[ModelSpec]:
         """Sources to consider: those asked for, or all reachable ones that can read the data."""
@@ -216,8 +224,7 @@ class AutoFit:
         needed = any(self._wanted(name) for name, transfer in TRANSFERS.items() if transfer.needs_source)
         if not needed:
             return []
-        specs = find_sources(modality, self.config.models)
-        return self._readable(specs)
+        return find_sources(modality, self.config.models)
 
     def _readable(self, specs: list[ModelSpec]) -> list[ModelSpec]:
         """Leave out sources whose vocabulary does not cover the data, unless they were asked for by name."""
@@ -341,14 +348,25 @@ class AutoFit:
             alone = bool(self.config.methods) and len(self.config.methods) == 1
             self._try(Candidate("scratch", {"seed": self.config.seed}), share=0.5 if alone else 0.3)
 
+    def _others(self) -> None:
+        """Transfers that plug-ins add: those without a source, and the others on the first source."""
+        for name, transfer in TRANSFERS.items():
+            if name in STEPS or not self._wanted(name):
+                continue
+            if not transfer.needs_source:
+                self._try(Candidate(name))
+            for row in self._shortlist(1) if transfer.needs_source else []:
+                self._try(Candidate(name, spec=row.spec), refit=True)
+
     # -- choice ------------------------------------------------------------------------------------------------------
 
     def _choose(self) -> tuple[Trial, Verdict]:
         """The best trial on the rows that all of its rivals predicted, unless the guard finds it no better."""
         usable = [trial for trial in self.trials if trial.usable]
-        allowed = [trial for trial in usable if self._wanted(trial.candidate.transfer)] or usable
-        if not usable:
-            reasons = "; ".join(f"{trial.candidate.name}: {trial.reason}" for trial in self.trials[:3])
+        allowed = [trial for trial in usable if self._wanted(trial.candidate.transfer)]
+        if not allowed:
+            failed = [trial for trial in self.trials if trial.reason]
+            reasons = "; ".join(f"{trial.candidate.name}: {trial.reason}" for trial in failed[:3])
             raise BudgetError(f"nothing could be fitted: {reasons}", hint="give a larger --budget")
         rows = np.flatnonzero(np.logical_and.reduce([trial.rows for trial in usable]))
         task, y = self.search.task, self.search.y[rows]
@@ -366,7 +384,10 @@ class AutoFit:
             level=self.config.level,
             seed=self.config.seed,
         )
-        returned = {trial.candidate.name: trial for trial in allowed}.get(verdict.returned, best)
+        returned = {trial.candidate.name: trial for trial in allowed}.get(verdict.returned)
+        if returned is None:  # the simpler one was run for comparison only
+            asked = f"{verdict.sentence}; {best.candidate.name} is returned all the same, as --methods asks for it"
+            return best, dataclasses.replace(verdict, returned=best.candidate.name, sentence=asked)
         return returned, verdict
 
     def _refit(self, chosen: Trial) -> tuple[BaseTransfer, int]:

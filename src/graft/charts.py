@@ -19,6 +19,8 @@ from markupsafe import Markup, escape
 Triple = tuple[float, float, float]
 Text = Callable[[float], str]
 
+NUMBERED = 12  # a confusion matrix of up to this many classes has room for numbers in its cells
+
 
 def finite(value: Any) -> float | None:
     """``value`` as a finite float, or None."""
@@ -52,10 +54,10 @@ def _short(value: Any) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
 
 
-def _svg(*children: str, label: str, width: float, height: float, class_: str) -> Markup:
+def _svg(*children: str, label: str, width: float, height: float, class_: str, **more: Any) -> Markup:
     box = f"0 0 {_short(width)} {_short(height)}"
     return element("svg", *children, class_=class_, viewBox=box, width=width, height=height, role="img",
-                   aria_label=label)  # fmt: skip
+                   aria_label=label, **more)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ def reliability(rows: Sequence[dict[str, Any]], words: dict[str, str]) -> Markup
     parts.append(element("text", words["under"], x=50, y=26, class_="name"))
     parts.append(element("text", words["over"], x=292, y=258, text_anchor="end", class_="name"))
     parts.append(element("text", words["x"], x=300, y=306, text_anchor="end", class_="tick"))
-    return _svg(*parts, label=words["label"], width=312, height=312, class_="chart")
+    return _svg(*parts, label=words["label"], width=318, height=312, class_="chart")
 
 
 def scatter(pairs: Sequence[Sequence[Any]], words: tuple[str, str], most: int = 1500) -> Markup:
@@ -300,6 +302,56 @@ def clip(text: str, columns: int) -> str:
     return text.rstrip() + "…"
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """Where the cells of a confusion matrix are: ``n`` cells of ``cell`` units from (``left``, ``top``)."""
+
+    n: int
+    cell: float
+    left: float
+    top: float
+    font: float
+    tilt: int
+
+    @classmethod
+    def of(cls, labels: Sequence[str]) -> _Grid:
+        n = len(labels)
+        font = 9.0 if n > 40 else 10.0 if n > NUMBERED else 12.0
+        left = max([width_of(label) for label in labels] + [4]) * font * 0.6 + 8
+        tilt = 90 if n > NUMBERED else 45
+        top = 30 + (left if tilt == 90 else left * 0.72)
+        return cls(n, min(40.0, max(11.0, 440 / max(n, 1))), left, top, font, tilt)
+
+    def middle(self, start: float, index: int) -> float:
+        return start + (index + 0.5) * self.cell
+
+    def labels(self, labels: Sequence[str]) -> list[Markup]:
+        size, drop = f"font-size:{_short(self.font)}px", self.font * 0.35
+        parts = []
+        for i, label in enumerate(labels):
+            x, y = self.middle(self.left, i) + (drop if self.tilt == 90 else 0), self.top - 6
+            parts += [
+                element(
+                    "text", label, x=self.left - 6, y=self.middle(self.top, i) + drop, text_anchor="end", style=size
+                ),
+                element(
+                    "text", label, transform=f"translate({_short(x)} {_short(y)}) rotate(-{self.tilt})", style=size
+                ),
+            ]
+        return parts
+
+    def count(self, i: int, j: int, count: float, share: float, note: str) -> list[Markup]:
+        strength = 0.1 + 0.85 * share if i == j else 0.06 + 0.94 * min(1.0, math.sqrt(share) * 1.5)
+        x, y = self.left + j * self.cell, self.top + i * self.cell
+        spot = element("title", f"{note}: {count:g} ({100 * share:.0f}%)")
+        parts = [element("rect", spot, x=x, y=y, width=self.cell - 1, height=self.cell - 1,
+                         fill_opacity=round(strength, 2), class_="hit" if i == j else "miss")]  # fmt: skip
+        if self.n <= NUMBERED:
+            parts.append(element("text", f"{count:g}", x=x + self.cell / 2 - 0.5, y=y + self.cell / 2 + 4,
+                                 text_anchor="middle", class_="on" if strength > 0.55 else None))  # fmt: skip
+        return parts
+
+
 def confusion(matrix: Sequence[Sequence[Any]], classes: Sequence[str], words: tuple[str, str]) -> Markup:
     """Heat map of true (rows) against predicted (columns): shade is the share of the row; 0 is left empty.
 
@@ -307,44 +359,18 @@ def confusion(matrix: Sequence[Sequence[Any]], classes: Sequence[str], words: tu
     """
     n = len(matrix)
     names = [str(classes[i]) if i < len(classes) else str(i) for i in range(n)]
-    small = n > 12
-    cell = min(46.0, max(11.0, 440 / max(n, 1)))
-    font = 8.5 if n > 40 else 10 if small else 12
-    labels = [clip(name, 24 if small else 14) for name in names]
-    side = max([width_of(label) for label in labels] + [4]) * font * 0.58 + 8
-    top = side if small else side * 0.72 + 14
-    at = [top + 18 + i * cell for i in range(n)]
-    left = [side + i * cell for i in range(n)]
-    parts = []
-    for i, label in enumerate(labels):
-        x, y = left[i] + cell / 2, at[i] + cell / 2
-        turn = 90 if small else 45
-        parts.append(element("text", label, x=side - 6, y=y + font * 0.35, text_anchor="end", font_size=font))
-        parts.append(element("text", label, x=x + (font * 0.35 if small else 0), y=top + 12, font_size=font,
-                             transform=f"rotate(-{turn} {_short(x + (font * 0.35 if small else 0))} {_short(top + 12)})"))  # fmt: skip
-        parts.append(element("rect", x=left[i], y=at[i], width=cell - 1, height=cell - 1, class_="cell empty"))
+    labels = [clip(name, 24 if n > NUMBERED else 14) for name in names]
+    grid = _Grid.of(labels)
+    whole = n * grid.cell - 1
+    parts = [element("rect", x=grid.left, y=grid.top, width=whole, height=whole, class_="field"), *grid.labels(labels)]
     for i, row in enumerate(matrix):
         counts = [finite(value) or 0.0 for value in row[:n]]
-        whole = sum(counts) or 1.0
         for j, count in enumerate(counts):
             if count > 0:
-                parts += _cell(
-                    left[j], at[i], cell, count, count / whole, (names[i], names[j]), small=small, hit=i == j
-                )
-    ends = side + n * cell + (2 if small else side * 0.6)
-    parts.append(element("text", words[0], x=side - 6, y=top + 10, text_anchor="end", class_="name"))
-    parts.append(element("text", words[1], x=side, y=10, class_="name"))
-    return _svg(*parts, label=f"{words[0]} / {words[1]}", width=ends, height=at[-1] + cell + 2 if n else 0,
-                class_="chart matrix" + (" large" if small else ""))  # fmt: skip
-
-
-def _cell(x: float, y: float, size: float, count: float, share: float, pair: tuple[str, str], *,
-          small: bool, hit: bool) -> list[Markup]:  # fmt: skip
-    strength = 0.1 + 0.85 * share if hit else 0.12 + 0.88 * min(1.0, math.sqrt(share) * 1.1)
-    note = element("title", f"{pair[0]} → {pair[1]}: {count:g} ({100 * share:.0f}%)")
-    parts = [element("rect", note, x=x, y=y, width=size - 1, height=size - 1, fill_opacity=round(strength, 2),
-                     class_="cell hit" if hit else "cell miss")]  # fmt: skip
-    if not small:
-        parts.append(element("text", f"{count:g}", x=x + size / 2 - 0.5, y=y + size / 2 + 4, text_anchor="middle",
-                             font_size=12, class_="on" if strength > 0.55 else None))  # fmt: skip
-    return parts
+                parts += grid.count(i, j, count, count / sum(counts), f"{names[i]} → {names[j]}")
+    parts.append(element("text", words[0], x=grid.left - 6, y=grid.top - 6, text_anchor="end", class_="name"))
+    parts.append(element("text", words[1], x=grid.left, y=12, class_="name"))
+    width = grid.left + whole + (4 if n > NUMBERED else grid.left * 0.45)
+    return _svg(*parts, label=f"{words[0]} / {words[1]}", width=width, height=grid.top + whole + 2,
+                class_="chart matrix" + (" large" if n > NUMBERED else ""),
+                style=f"min-width:{width * 0.84:.0f}px")  # fmt: skip

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils import Tags, check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from graft.auto import AutoFit, Config
 from graft.core.errors import UsageError
@@ -45,18 +49,60 @@ class _AutoTransfer(BaseEstimator):
         Args:
             X: Rows (texts, pictures, a table), a ``Dataset``, or anything ``graft.load_data`` takes.
             y: Labels; None where X carries them.
+
+        Raises:
+            UsageError: There are no labels, or they do not fit the estimator.
         """
+        X, y = self._rows(X, reset=True), self._targets(X, y)
         data = X if isinstance(X, Dataset) else load(X if y is None else (X, y), task=self.kind)
         if data.task.kind != self.kind:
             raise UsageError(f"{type(self).__name__} got a {data.task.kind} task")
         config = Config(self.budget, tuple(self.models), tuple(self.methods), self.folds, self.level, self.seed)
-        auto = AutoFit(data, config, Store() if self.cache else None)
-        self.model_, self.run_ = auto.run()
+        self.model_, self.run_ = AutoFit(data, config, Store() if self.cache else None).run()
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict class names or values (n,)."""
-        return self.model_.predict(X)
+        outputs = self._outputs(X)
+        return self.model_.task_.decode(outputs)
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "model_")
+        return self.model_.outputs(self._rows(X, reset=False))
+
+    def _rows(self, X: Any, *, reset: bool) -> Any:
+        """Numbers in two dimensions are checked as scikit-learn does; everything else is graft's to read."""
+        if _is_numbers(X):
+            least = 2 if reset else 1
+            return validate_data(self, X, reset=reset, ensure_all_finite="allow-nan", ensure_min_samples=least)
+        if hasattr(X, "columns") and hasattr(X, "iloc"):  # a frame keeps its columns of words
+            validate_data(self, X, reset=reset, skip_check_array=True)
+        return X
+
+    def _targets(self, X: Any, y: Any) -> Any:
+        if y is None:
+            if _is_numbers(X):
+                raise UsageError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+            return None
+        return check_array(column_or_1d(y, warn=True), ensure_2d=False, dtype=None, input_name="y")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = True
+        tags.target_tags.required = True
+        return tags
+
+
+def _is_numbers(X: Any) -> bool:
+    """Whether X is a table of numbers (or of anything, if sparse): an array of up to two dimensions, or rows as lists."""
+    if issparse(X):
+        return True
+    if isinstance(X, (list, tuple)):
+        first = X[0] if len(X) else None
+        return isinstance(first, (list, tuple)) and not any(isinstance(cell, str) for cell in first)
+    if isinstance(X, (str, Dataset)) or hasattr(X, "columns") or hasattr(X, "column_names"):
+        return False
+    return hasattr(X, "__array__") and np.ndim(np.asarray(X)) <= 2 and np.asarray(X).dtype.kind not in "US"  # noqa: PLR2004
 
 
 class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
@@ -74,7 +120,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
     Attributes:
         model_: The fitted transfer.
         run_: The record of everything that was tried.
-        classes_: Class names.
+        classes_: Classes in the order of the columns of ``predict_proba``.
 
     Example:
         >>> from graft import AutoTransferClassifier
@@ -87,14 +133,26 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
 
     kind = "classification"
 
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Choose, train and check a model; ``y`` holds classes of any kind, or is None where X carries them."""
+        y = self._targets(X, y)
+        if y is not None:
+            check_classification_targets(y)
+        super().fit(X, y)
+        task = self.model_.task_
+        self.classes_ = np.asarray(task.classes, dtype=object) if y is None else np.unique(y)
+        self.columns_ = task.encode(self.classes_)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict classes (n,), as they were in ``y``."""
+        chances = self.predict_proba(X)
+        return self.classes_[chances.argmax(axis=1)]
+
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (n, C), columns in the order of ``classes_``."""
-        return self.model_.predict_proba(X)
-
-    @property
-    def classes_(self) -> np.ndarray:
-        """Class names in column order."""
-        return self.model_.classes_
+        outputs = self._outputs(X)
+        return outputs[:, self.columns_]
 
 
 class AutoTransferRegressor(RegressorMixin, _AutoTransfer):

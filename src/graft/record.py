@@ -106,7 +106,7 @@ def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer
     _judge(run, auto, chosen)
     spec = chosen.candidate.spec
     run.answer = {
-        "decision": verdict.decision,
+        "decision": "transfer" if chosen.candidate.spec else "simpler",
         "trial": chosen.candidate.name,
         "transfer": chosen.candidate.transfer,
         "source": spec.uri if spec else None,
@@ -169,7 +169,7 @@ def _judge(run: Run, auto: AutoFit, chosen: Trial) -> None:
     if task.is_classification:
         # the model that is returned carries this one temperature too
         logits = np.log(outputs.clip(1e-12))
-        outputs = to_outputs(logits, task, fit_temperature(logits, y))
+        outputs = to_outputs(logits, task, fit_temperature(logits, y, prior=1))
     groups = None if data.groups is None else data.groups[rows]
     metrics = evaluate(task, y, outputs, groups=groups, seed=auto.config.seed, level=auto.config.level)
     run.metrics = {name: list(value) for name, value in metrics.items()}

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import re
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,7 @@ def render_card(run: Run) -> str:
     return _environment("en").get_template("card.md.jinja").render(view, front=_front_matter(view))
 
 
+@lru_cache(maxsize=len(LANGUAGES))
 def _environment(lang: str) -> Environment:
     if lang not in LANGUAGES:
         raise UsageError(f"no report in language {lang!r}", hint=f"known: {', '.join(LANGUAGES)}")
@@ -105,6 +106,7 @@ def _environment(lang: str) -> Environment:
         triple=triple, finite=finite, share=lambda value: number(value, "accuracy"), by_class=_by_f1, clip=charts.clip,
         settings=lambda found: ", ".join(f"{key}={_one_line(value)}" for key, value in (found or {}).items()),
         tojson_text=lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
+        short=lambda value: "–" if finite(value) is None else f"{value:.4g}".replace("-", "−"),
         picture=lambda value: value if isinstance(value, str) and PICTURE.fullmatch(value) else "",
     )  # fmt: skip
     environment.tests["scored"] = lambda value: triple(value) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import json
 import sys
 from collections.abc import Sequence
@@ -79,6 +80,15 @@ def _padded(text: str, width: int) -> str:
     return escape(text) + " " * (width - cell_len(text))
 
 
+class Unbroken(Console):
+    """A console whose reader may go away (``graft fit … | head``): the run goes on and is saved, in silence."""
+
+    def on_broken_pipe(self) -> None:
+        """Write to nowhere from now on."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 class TimeLeft(ProgressColumn):
     """Time left: that of the budget, or what the speed so far predicts."""
 
@@ -111,12 +121,12 @@ class Screen:
     """
 
     def __init__(self, *, quiet: bool = False, clock: Clock | None = None) -> None:
-        self.out = Console(highlight=False)
+        self.out: Console = Unbroken(highlight=False)
         self.wraps = self.out.is_terminal
         if self.wraps:
-            self.out = Console(highlight=False, width=min(self.out.width, WIDEST))
+            self.out = Unbroken(highlight=False, width=min(self.out.width, WIDEST))
         else:
-            self.out = Console(highlight=False, soft_wrap=True, width=WIDEST)
+            self.out = Unbroken(highlight=False, soft_wrap=True, width=WIDEST)
         self.quiet, self.clock = quiet, clock
         self.names = min(58, max(20, self.out.width - 38))  # columns for the name of a trial or step
         console = self.out if self.wraps else Console(stderr=True)

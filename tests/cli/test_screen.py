@@ -4,6 +4,7 @@ import io
 import os
 import pty
 import re
+import sys
 
 import pytest
 from cli.conftest import finished, process
@@ -98,10 +99,8 @@ def test_a_terminal_of_ascii_gets_plain_signs(monkeypatch):
     raw = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(raw, encoding="ascii"))
     prepare_streams()
-    print("".join(ASCII), "文")
-    print("\udce6")
-    import sys
-
+    sys.stdout.write("".join(ASCII) + " 文\n")
+    sys.stdout.write("\udce6\n")
     sys.stdout.flush()
     assert raw.getvalue().decode() == "".join(ASCII.values()) + " \\u6587\n\\udce6\n"
 

@@ -31,7 +31,7 @@ class Source:
         where: The file, for messages; empty for objects in memory.
         unit: What ``Block.lines`` counts: ``"line"`` or ``"row"``.
         base: Folder that relative image paths start from.
-        modality: ``"image"`` where the source leaves no choice.
+        modality: ``"image"`` or ``"text"`` where the source leaves no choice.
         label: The label column where the source leaves no choice.
         path: The text file, where it is one.
         encoding: Of a text file.
@@ -84,7 +84,11 @@ def open_source(
         if LABEL in table.column_names:
             raise DataError(f"the rows already have a column {LABEL!r}", hint="pass the frame alone, with label=…")
         table = table.append_column(LABEL, _label_column(y, table.num_rows))
-    return Source(_table_blocks(plain(table), rows), label=None if y is None else LABEL)
+    # a list of str is text however short and often repeated its rows are; columns of a frame have to be guessed
+    texts = isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.ndim == 1)
+    return Source(
+        _table_blocks(plain(table), rows), modality="text" if texts else None, label=None if y is None else LABEL
+    )
 
 
 def _table_blocks(table: pa.Table, rows: int) -> Iterator[Block]:

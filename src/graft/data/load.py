@@ -147,7 +147,7 @@ def _roles(stored: Stored, opened: Source, **hints: Any) -> Roles:
             hints["group"], stored.table.column_names, role="group", where=opened.where
         )
         return Roles("image", inputs, hints["label"] or opened.label, group)
-    hints["label"] = hints["label"] or opened.label
+    hints["label"], hints["modality"] = hints["label"] or opened.label, hints["modality"] or opened.modality
     return guess(stored.table, where=opened.where, **hints)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from graft.core.errors import BudgetError
+from graft.core.errors import BudgetError, SourceError
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset, ModelSpec
 from graft.sources.base import Backbone
@@ -125,7 +125,7 @@ class TrialStore:
         if path is None or not path.exists():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 return file["outputs"], json.loads(str(file["facts"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             path.unlink(missing_ok=True)  # half-written by something else: do it again
@@ -214,6 +214,8 @@ def _one_fold(
     fitted = time.perf_counter()
     outputs = transfer.outputs(data.select(test), store=setting.store)
     done = time.perf_counter()
+    if not np.isfinite(outputs).all():
+        raise SourceError(f"{candidate.name} gives values that are not finite", hint="lower its learning rate")
     facts = {
         "seconds": done - start,
         "fit_seconds": fitted - start,

@@ -184,7 +184,7 @@ def _fit(
     scale = _scale(features, layers)
     weight = task.sample_weights(y)
     fit = fit_ridge(LayerRows(features, layers, scale).read(), targets(y, task), weight=weight, strengths=strengths)
-    temperature = fit_temperature(fit.loo, y) if task.is_classification else 1.0
+    temperature = fit_temperature(fit.loo, y, prior=1) if task.is_classification else 1.0
     return LinearHead(
         layers, scale, fit.coef, fit.intercept, temperature, fit.loo, float(fit.errors.min()), fit.strength
     )

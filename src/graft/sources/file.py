@@ -80,9 +80,10 @@ class Checkpoints(Source):
         places = (*folders, *filter(None, os.environ.get("GRAFT_MODELS", "").split(os.pathsep)))
         specs = []
         for path in folders_.local_folders(places):
-            if (path / "graft.json").is_file():
+            kept = (path / "run.json").is_file() and (path / "source").is_dir()
+            if kept or (path / "graft.json").is_file():
                 try:
-                    specs.append(_describe(path.resolve(), f"file:{path}"))
+                    specs.append(dataclasses.replace(self.describe(str(path.resolve())), path=str(path.resolve())))
                 except SourceError:
                     specs.append(ModelSpec(uri=f"file:{path}", name=path.name, modality="", path=str(path)))
         return specs

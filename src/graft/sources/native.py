@@ -259,7 +259,7 @@ def build_backbone(data: Dataset) -> NativeBackbone:
         reader = TableReader(MODALITIES["table"].vectors().fit(data))
         width = len(reader.encode(data.take(slice(0, 1)))[0])
         encoder, arguments = "mlp", {"inputs": width}
-    spec = ModelSpec(f"new:{encoder}", encoder, modality, architecture=encoder, objective="not trained")
+    spec = ModelSpec(f"new:{encoder}", encoder, modality, architecture=encoder, objective="")
     return NativeBackbone(encoder, arguments, reader, spec)
 
 

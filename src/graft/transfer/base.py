@@ -109,7 +109,7 @@ class BaseTransfer(BaseEstimator):
     def calibrate(self, outputs: np.ndarray, y: np.ndarray) -> None:
         """Fit one softmax temperature to held-out probabilities (n, C) of this way of fitting; classes do not change."""
         if self.task_.is_classification:
-            self.temperature_ = fit_temperature(np.log(outputs.clip(TINY)), y)
+            self.temperature_ = fit_temperature(np.log(outputs.clip(TINY)), y, prior=1)
 
     def _tempered(self, outputs: np.ndarray) -> np.ndarray:
         if self.temperature_ == 1.0 or not self.task_.is_classification:

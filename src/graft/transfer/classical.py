@@ -70,7 +70,7 @@ class Classical(BaseTransfer):
         if len(test) < 2 or len(np.unique(data.y[train])) < data.task.outputs:
             return 1.0
         coef, intercept = self._solve(X[train], data.y[train])
-        return fit_temperature(np.asarray(X[test] @ coef) + intercept, data.y[test])
+        return fit_temperature(np.asarray(X[test] @ coef) + intercept, data.y[test], prior=1)
 
     def _solve(self, X: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, k) and intercepts (k,)."""

@@ -8,6 +8,7 @@ References: Howard & Ruder (2018); Kumar et al. (2022), whose head-first start k
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -143,6 +144,9 @@ class Finetune(BaseTransfer):
         )
         self.curve_, self.stopped_ = history.points, history.stopped
         self.backbone_ = backbone.requires_grad_(requires_grad=False).eval()
+        before = f"{backbone.spec.objective}, then " if backbone.spec.objective else ""
+        learned = f"{before}{data.task.kind} of {data.name} ({len(data):,} rows)"
+        backbone.spec = dataclasses.replace(backbone.spec, objective=learned)
         self.head_ = LinearHead.from_module(head)
         self._features(data.select(np.arange(min(len(data), SAMPLE))), None)  # settles the precision
 

@@ -1,0 +1,38 @@
+import pytest
+
+from graft.evaluate.cost import BACKWARD, UPDATE, Cost
+
+
+def test_the_formula():
+    cost = Cost(forward=0.01, weights=1_000_000)
+    assert cost.training(0, 0, 8) == 0
+    assert cost.training(100, 0, 8) == pytest.approx(100 * 0.01)
+    step = 8 * 0.01 * (1 + BACKWARD) + UPDATE * 1_000_000
+    assert cost.training(0, 50, 8) == pytest.approx(50 * step)
+    assert cost.training(0, 50, 8, share=0.0) == pytest.approx(50 * 8 * 0.01)
+    assert cost.training(0, 100, 8) == pytest.approx(2 * cost.training(0, 50, 8))
+
+
+def test_more_of_anything_costs_more():
+    cost = Cost(0.01, 1_000_000)
+    base = cost.training(100, 50, 8, share=0.5)
+    assert min(cost.training(200, 50, 8, share=0.5), cost.training(100, 60, 8, share=0.5)) > base
+    assert min(cost.training(100, 50, 16, share=0.5), cost.training(100, 50, 8, share=0.6)) > base
+
+
+def test_it_learns_from_what_was_measured():
+    cost = Cost(0.01, 1_000_000)
+    predicted = cost.training(100, 50, 8)
+    cost.learn(predicted, 2 * predicted)
+    assert cost.training(100, 50, 8) == pytest.approx(2 * predicted)
+    cost.learn(cost.training(100, 50, 8), predicted)
+    assert cost.training(100, 50, 8) == pytest.approx(predicted)
+
+
+def test_one_strange_measurement_does_not_spoil_it():
+    cost = Cost(0.01, 1_000_000)
+    cost.learn(1.0, 1000.0)
+    assert cost.correction == 5.0
+    cost.learn(1.0, 0.0)
+    cost.learn(0.0, 1.0)
+    assert cost.correction == 5.0
