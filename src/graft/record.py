@@ -178,7 +178,7 @@ def _judge(run: Run, auto: AutoFit, chosen: Trial) -> None:
         some = np.linspace(0, len(rows) - 1, min(500, len(rows))).astype(int)
         run.metrics["scatter"] = [[float(a), float(b)] for a, b in zip(truth[some], guess[some], strict=True)]
         names = ("q05", "q25", "q50", "q75", "q95")
-        residual = np.quantile(truth - guess, [0.05, 0.25, 0.5, 0.75, 0.95])
+        residual = np.quantile(guess - truth, [0.05, 0.25, 0.5, 0.75, 0.95])
         run.metrics["residuals"] = dict(zip(names, residual.tolist(), strict=True))
         return
     run.metrics["confusion"] = confusion(task, y, outputs).tolist()

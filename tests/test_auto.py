@@ -1,0 +1,334 @@
+"""The whole run on tiny data: honest choice, budgets, equal bytes, interruptions, broken sources."""
+
+import dataclasses
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from conftest import make_pictures, make_table, make_texts
+from graft.auto import AutoFit, Config, Listener, find_sources
+from graft.core.errors import BudgetError, DataError, SourceError, UsageError
+from graft.core.registry import TRANSFERS
+from graft.core.store import Store
+from graft.core.types import Run
+from graft.data.load import load
+from graft.evaluate.search import Trial
+from graft.transfer.base import load_transfer
+from graft.transfer.classical import Classical
+
+METHODS = ("classical", "probe")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """One cache for the runs of this file: features are made once."""
+    return Store(tmp_path_factory.mktemp("store"))
+
+
+def fit(data, store=None, work=None, listener=None, **options):
+    config = Config(**({"budget": None, "methods": METHODS} | options))
+    return AutoFit(data, config, store, listener or Listener(), work).run()
+
+
+def states(run):
+    return {(trial["transfer"], trial["source_name"]): trial["state"] for trial in run.trials}
+
+
+# -- the choice --------------------------------------------------------------------------------------------------------
+
+
+def hidden_signal(n=160, seed=0):
+    """The class hangs on a letter inside words that never occur twice: pieces of words show it, words do not."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    texts = []
+    for i in range(n):
+        letters = rng.choice(list("abcdefgh"), 6)
+        texts.append("".join(letters[:3]) + ("zzzz" if y[i] else "qqqq") + "".join(letters[3:]) + str(i))
+    return load((texts, np.where(y, "pos", "neg").tolist()), modality="text")
+
+
+def test_a_transfer_that_helps_is_kept(tiny_bert, store, monkeypatch):
+    """Words that never occur twice tell a count of words nothing; the source reads their letters."""
+    data = hidden_signal()
+    model, run = fit(data, store, models=(f"hf:{tiny_bert}",))
+    assert run.answer["transfer"] == "probe"
+    assert run.answer["decision"] == "transfer"
+    assert run.answer["source"] == f"hf:{tiny_bert}"
+    assert run.answer["score"][0] > 0.85
+    assert run.answer["baseline"]["score"][0] < run.answer["score"][1]
+    assert "better than" in run.answer["sentence"]
+    assert np.mean(model.predict(data) == data.labels) > 0.85
+
+
+def test_random_labels_get_the_simplest_model(tiny_bert, store):
+    texts, _ = make_texts(120, signal=False)
+    y = np.random.default_rng(0).permutation(np.repeat(["a", "b"], 60)).tolist()
+    model, run = fit(load((texts, y)), store, models=(f"hf:{tiny_bert}",))
+    assert run.answer["transfer"] == "majority"
+    assert model.name == "majority"
+    low, high = run.answer["score"][1:]
+    assert low <= 0.5 <= high
+    assert "is returned" in run.guard["sentence"] or "nothing simpler" in run.guard["sentence"]
+
+
+def test_what_words_tell_already_needs_no_source(tiny_bert, store):
+    model, run = fit(load(make_texts(100)), store, models=(f"hf:{tiny_bert}",))
+    assert run.answer["transfer"] == "classical"
+    assert run.answer["source"] is None
+    assert model.backbone_ is None
+    assert run.answer["score"][0] > 0.95
+
+
+def test_the_score_allows_for_having_been_the_best_of_several(tiny_bert, store):
+    texts, _ = make_texts(80, signal=False)
+    y = np.random.default_rng(1).permutation(np.repeat(["a", "b"], 40)).tolist()
+    _, run = fit(load((texts, y)), store, models=(f"hf:{tiny_bert}",))
+    own = next(trial["score"][0] for trial in run.trials if trial["name"] == run.answer["trial"])
+    assert run.answer["optimism"] >= 0
+    assert run.answer["score"][0] == pytest.approx(own - run.answer["optimism"])
+
+
+@pytest.mark.parametrize("kind", ["table", "regression", "image"])
+def test_other_inputs(kind, store):
+    made = {"table": lambda: make_table(100), "regression": lambda: make_table(100, kind="regression"),
+            "image": lambda: make_pictures(60)}[kind]()  # fmt: skip
+    model, run = fit(load(made), store, methods=("classical",))
+    assert run.answer["transfer"] == "classical"
+    assert run.answer["score"][0] > 0.85
+    assert len(model.predict(made[0])) == len(made[0])
+    assert ("scatter" in run.metrics) == (kind == "regression")
+
+
+def test_groups_are_never_split(store):
+    X, y = make_table(90)
+    data = dataclasses.replace(load((X, y)), groups=np.arange(90) // 3)
+    auto = AutoFit(data, Config(budget=None, methods=("classical",)), store)
+    _, run = auto.run()
+    for train, test in auto.folds:
+        assert not set(data.groups[train]) & set(data.groups[test])
+    assert run.data["split"]["grouped"]
+
+
+def test_a_class_too_rare_to_be_tested_does_no_harm(store):
+    texts, y = make_texts(60)
+    model, run = fit(load((texts, ["odd", "odd", *y[2:]])), store, methods=("classical",))
+    assert run.answer["score"]
+    assert model.classes_.tolist() == ["bad", "good", "odd"]
+
+
+def test_scratch_can_win_and_is_a_source(tmp_path, store):
+    pictures, y = make_pictures(60)
+    model, run = fit(load((pictures, y)), store, methods=("scratch",), folds=2)
+    assert run.answer["transfer"] == "scratch"
+    model.save(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(run.to_json()))
+    model, run = fit(load((pictures, y)), store, methods=("probe",), models=(str(tmp_path / "run"),), folds=2)
+    assert states(run)["probe", run.ranking[0]["name"]] == "done"
+
+
+# -- budgets -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [4.0, 6.0])
+def test_the_budget_is_kept(tiny_bert, store, budget):
+    data = hidden_signal(400)
+    start = time.monotonic()
+    _, run = fit(data, store, models=(f"hf:{tiny_bert}",), methods=(), budget=budget)
+    elapsed = time.monotonic() - start
+    assert elapsed <= budget * 1.05 + 1
+    assert run.answer["budget_seconds"] == budget
+    assert run.answer["seconds"] == pytest.approx(elapsed, abs=0.5)
+
+
+def test_a_budget_too_small_for_anything_says_so(store):
+    with pytest.raises(BudgetError, match="nothing could be fitted.*give a larger --budget"):
+        fit(load(make_texts(60)), store, budget=0.5)
+
+
+def test_time_that_is_spent_counts(store):
+    auto = AutoFit(load(make_texts(60)), Config(budget=30, methods=("classical",)), store, spent=25.0)
+    _, run = auto.run()
+    assert 25 <= run.answer["seconds"] <= 30
+
+
+# -- equal seeds, equal bytes ------------------------------------------------------------------------------------------
+
+
+def trimmed(run):
+    """A run without what the clock says."""
+    text = json.dumps(run.to_json())
+    text = re.sub(r'"(predicted_seconds|seconds|ms_per_example|cost_ms|fit_seconds|budget_seconds|spent)": [-0-9.e]+', "", text)
+    return text
+
+
+@pytest.mark.parametrize("methods", [("classical", "probe"), ("finetune",), ("scratch",)], ids="+".join)
+def test_equal_seeds_give_equal_files(tiny_bert, tmp_path, methods):
+    data = hidden_signal(80)
+    files, runs = [], []
+    for name in ("one", "two"):
+        model, run = fit(data, Store(tmp_path / f"store-{name}"), models=(f"hf:{tiny_bert}",), methods=methods, folds=2)
+        model.save(tmp_path / name)
+        files.append({str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()})
+        runs.append(trimmed(run))
+    assert files[0] == files[1]
+    assert runs[0] == runs[1]
+
+
+def test_another_order_of_the_rows_gives_the_same_answer(store):
+    """Folds differ, so scores may, but no more than by noise; the model fitted on all rows is nearly the same."""
+    texts, y = make_texts(120)
+    y = [("good" if label == "bad" else "bad") if i % 7 == 0 else label for i, label in enumerate(y)]
+    order = np.random.default_rng(0).permutation(120)
+    one, first = fit(load((texts, y)), store, methods=("classical",))
+    other, second = fit(load(([texts[i] for i in order], [y[i] for i in order])), store, methods=("classical",))
+    assert first.answer["transfer"] == second.answer["transfer"]
+    low, high = first.answer["score"][1:]
+    assert low <= second.answer["score"][0] <= high
+    np.testing.assert_allclose(one.coef_, other.coef_, atol=1e-4)
+
+
+def test_no_cache_gives_the_same(tiny_bert, store, tmp_path):
+    data = hidden_signal(80)
+    one, first = fit(data, Store(tmp_path / "cache"), models=(f"hf:{tiny_bert}",))
+    other, second = fit(data, None, models=(f"hf:{tiny_bert}",))
+    assert first.answer["trial"] == second.answer["trial"]
+    assert first.answer["score"] == second.answer["score"]
+    np.testing.assert_allclose(one.outputs(data), other.outputs(data), atol=1e-6)
+
+
+# -- interruptions -----------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_run_goes_on_to_the_same_result(tiny_bert, tmp_path):
+    data = hidden_signal(80)
+    options = {"models": (f"hf:{tiny_bert}",), "methods": ("classical", "probe", "finetune"), "folds": 2}
+    straight, wanted = fit(data, Store(tmp_path / "store"), tmp_path / "straight", **options)
+
+    class Impatient(Listener):
+        def on_trial(self, trial: Trial, score):
+            if trial.candidate.transfer == "probe":
+                raise KeyboardInterrupt
+
+    work = tmp_path / "work"
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, Store(tmp_path / "store"), work, Impatient(), **options)
+    done = {path.name: path.read_bytes() for path in work.glob("*.npz")}
+    assert len(done) >= 4  # majority, classical and perhaps the probe, on two folds each
+    fitted = []
+    original = Classical._fit
+
+    def counting(self, data, setting):
+        fitted.append(len(data))
+        original(self, data, setting)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classical, "_fit", counting)
+        resumed, run = fit(data, Store(tmp_path / "store"), work, **options)
+    assert 40 not in fitted  # no fold is done twice
+    assert {path.name: path.read_bytes() for path in work.glob("*.npz") if path.name in done} == done
+    assert [(t["name"], t["score"]) for t in run.trials] == [(t["name"], t["score"]) for t in wanted.trials]
+    assert run.answer["score"] == wanted.answer["score"]
+    assert np.array_equal(straight.outputs(data), resumed.outputs(data))
+
+
+# -- what is broken ----------------------------------------------------------------------------------------------------
+
+
+def test_a_broken_source_is_left_out_with_its_reason(tiny_bert, store, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_bert, broken)
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    _, run = fit(hidden_signal(80), store, models=(f"hf:{broken}", f"hf:{tiny_bert}"), folds=2)
+    assert run.answer["score"]
+    said = " ".join([*run.data["ranking_sentences"], *(row["failure"] for row in run.ranking)])
+    assert "broken" in said
+    assert {row["name"] for row in run.ranking if not row["failure"]} == {Path(tiny_bert).name}
+
+
+def test_a_method_that_fails_is_a_row(store, monkeypatch):
+    def fail(self, data, setting):
+        raise ZeroDivisionError("float division by zero")
+
+    monkeypatch.setattr(Classical, "_fit", fail)
+    _, run = fit(load(make_texts(60)), store, methods=("classical",))
+    assert states(run) == {("majority", None): "done", ("classical", None): "failed"}
+    assert run.trials[1]["reason"] == "float division by zero"
+    assert run.answer["transfer"] == "majority"
+
+
+def test_a_source_that_cannot_read_the_data_is_not_taken(tiny_vit, tiny_bert, store):
+    with pytest.raises(SourceError, match="reads image, the data are text"):
+        fit(load(make_texts(60)), store, models=(f"hf:{tiny_vit}",))
+    assert find_sources("text", (f"hf:{tiny_bert}",))[0].modality == "text"
+
+
+def test_what_is_asked_for_wrongly_is_said_before_work_begins(store):
+    data = load(make_texts(60))
+    with pytest.raises(UsageError, match="no transfer 'probs'; did you mean 'probe'"):
+        fit(data, store, methods=("probs",))
+    with pytest.raises(UsageError, match="is not a duration"):
+        fit(data, store, budget="soon")
+    with pytest.raises(DataError, match="cannot be cut into 70 folds"):
+        fit(data, store, folds=70)
+
+
+# -- the record --------------------------------------------------------------------------------------------------------
+
+
+def test_the_listener_hears_every_step(tiny_bert, store):
+    heard = []
+
+    class Ear(Listener):
+        def __getattribute__(self, name):
+            if name.startswith("on_"):
+                heard.append(name)
+            return super().__getattribute__(name)
+
+    fit(load(make_texts(60)), store, listener=Ear(), models=(f"hf:{tiny_bert}",))
+    assert heard[0] == "on_data"
+    assert heard[-1] == "on_answer"
+    assert {"on_sources", "on_plan", "on_ranking", "on_trial"} <= set(heard)
+
+
+def test_the_run_is_json_and_comes_back(tiny_bert, store):
+    _, run = fit(load(make_texts(60)), store, models=(f"hf:{tiny_bert}",))
+    text = json.dumps(run.to_json(), allow_nan=False)
+    assert Run.from_json(json.loads(text)).to_json() == json.loads(text)
+
+
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "run.md"
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="docs/reference/run.md is not written yet")
+def test_every_field_that_is_documented_is_there(tiny_bert, store):
+    """``| `answer.score` | … |`` in the page is a field of a run; a field of a list is written ``trials[].name``."""
+    _, run = fit(hidden_signal(80), store, models=(f"hf:{tiny_bert}",), folds=2)
+    facts = run.to_json()
+    for path in re.findall(r"^\| `([a-z_.\[\]]+)`", PAGE.read_text(encoding="utf-8"), re.MULTILINE):
+        found = facts
+        for part in path.split("."):
+            key = part.removesuffix("[]")
+            assert key in found, f"run.md names {path}, a run has {sorted(found)}"
+            found = found[key]
+            found = found[0] if part.endswith("[]") and found else found
+
+
+def test_every_transfer_is_tried_by_default(tiny_bert, store):
+    _, run = fit(hidden_signal(60), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2)
+    assert {transfer for transfer, _ in states(run)} == set(TRANSFERS)
+    assert set(states(run).values()) <= {"done", "stopped"}
+
+
+def test_what_is_returned_is_what_is_saved(store, tmp_path):
+    data = load(make_texts(60))
+    model, run = fit(data, store, methods=("classical",))
+    model.save(tmp_path)
+    assert np.array_equal(load_transfer(tmp_path).outputs(data), model.outputs(data))
+    assert run.answer["fitted_rows"] == 60
