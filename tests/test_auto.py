@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from conftest import make_pictures, make_table, make_texts
+from safetensors.numpy import load_file, save_file
+
 from graft.auto import AutoFit, Config, Listener, find_sources
 from graft.core.errors import BudgetError, DataError, SourceError, UsageError
 from graft.core.registry import TRANSFERS
@@ -48,8 +50,9 @@ def hidden_signal(n=160, seed=0):
     y = np.arange(n) % 2
     texts = []
     for i in range(n):
-        letters = rng.choice(list("abcdefgh"), 6)
-        texts.append("".join(letters[:3]) + ("zzzz" if y[i] else "qqqq") + "".join(letters[3:]) + str(i))
+        unique = "".join("abcdefghij"[int(digit)] for digit in f"{i:03d}")
+        letters = "".join(rng.choice(list("abcdefgh"), 4))
+        texts.append(unique + ("zzz" if y[i] else "qqq") + letters)
     return load((texts, np.where(y, "pos", "neg").tolist()), modality="text")
 
 
@@ -67,14 +70,18 @@ def test_a_transfer_that_helps_is_kept(tiny_bert, store, monkeypatch):
 
 
 def test_random_labels_get_the_simplest_model(tiny_bert, store):
-    texts, _ = make_texts(120, signal=False)
-    y = np.random.default_rng(0).permutation(np.repeat(["a", "b"], 60)).tolist()
-    model, run = fit(load((texts, y)), store, models=(f"hf:{tiny_bert}",))
-    assert run.answer["transfer"] == "majority"
-    assert model.name == "majority"
-    low, high = run.answer["score"][1:]
-    assert low <= 0.5 <= high
-    assert "is returned" in run.guard["sentence"] or "nothing simpler" in run.guard["sentence"]
+    """Chance may favour something once in a while; a transfer that helps nobody is never kept."""
+    returned = []
+    for seed in range(1, 6):
+        texts, _ = make_texts(120, signal=False, seed=seed)
+        y = np.random.default_rng(seed).permutation(np.repeat(["a", "b"], 60)).tolist()
+        methods = ("majority", *METHODS)
+        model, run = fit(load((texts, y)), store, models=(f"hf:{tiny_bert}",), methods=methods)
+        assert model.name == run.answer["transfer"]
+        returned.append(model.name)
+        assert run.answer["score"][1] <= 0.55
+    assert "probe" not in returned
+    assert returned.count("majority") >= 4
 
 
 def test_what_words_tell_already_needs_no_source(tiny_bert, store):
@@ -92,6 +99,14 @@ def test_the_score_allows_for_having_been_the_best_of_several(tiny_bert, store):
     own = next(trial["score"][0] for trial in run.trials if trial["name"] == run.answer["trial"])
     assert run.answer["optimism"] >= 0
     assert run.answer["score"][0] == pytest.approx(own - run.answer["optimism"])
+
+
+def test_naming_the_methods_does_not_hide_that_one_is_useless(store):
+    texts, _ = make_texts(120, signal=False, seed=2)
+    y = np.random.default_rng(2).permutation(np.repeat(["a", "b"], 60)).tolist()
+    model, run = fit(load((texts, y)), store, methods=("classical",))
+    assert model.name == "classical"
+    assert run.answer["sentence"].endswith("as --methods asks for it")
 
 
 @pytest.mark.parametrize("kind", ["table", "regression", "image"])
@@ -122,13 +137,14 @@ def test_a_class_too_rare_to_be_tested_does_no_harm(store):
     assert model.classes_.tolist() == ["bad", "good", "odd"]
 
 
-def test_scratch_can_win_and_is_a_source(tmp_path, store):
-    pictures, y = make_pictures(60)
-    model, run = fit(load((pictures, y)), store, methods=("scratch",), folds=2)
+@pytest.mark.parametrize("made", [make_texts, make_table])
+def test_scratch_can_win_and_is_a_source(tmp_path, store, made):
+    data = load(made(40))
+    model, run = fit(data, store, methods=("scratch",), folds=2)
     assert run.answer["transfer"] == "scratch"
     model.save(tmp_path / "run")
     (tmp_path / "run" / "run.json").write_text(json.dumps(run.to_json()))
-    model, run = fit(load((pictures, y)), store, methods=("probe",), models=(str(tmp_path / "run"),), folds=2)
+    _, run = fit(data, store, methods=("probe",), models=(str(tmp_path / "run"),), folds=2)
     assert states(run)["probe", run.ranking[0]["name"]] == "done"
 
 
@@ -169,7 +185,7 @@ def trimmed(run):
 
 @pytest.mark.parametrize("methods", [("classical", "probe"), ("finetune",), ("scratch",)], ids="+".join)
 def test_equal_seeds_give_equal_files(tiny_bert, tmp_path, methods):
-    data = hidden_signal(80)
+    data = load(make_table(60)) if methods == ("scratch",) else hidden_signal(80)
     files, runs = [], []
     for name in ("one", "two"):
         model, run = fit(data, Store(tmp_path / f"store-{name}"), models=(f"hf:{tiny_bert}",), methods=methods, folds=2)
@@ -240,16 +256,32 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tiny_bert, tmp_path):
 # -- what is broken ----------------------------------------------------------------------------------------------------
 
 
-def test_a_broken_source_is_left_out_with_its_reason(tiny_bert, store, tmp_path):
-    broken = tmp_path / "broken"
-    shutil.copytree(tiny_bert, broken)
-    weights = broken / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:500])
-    _, run = fit(hidden_signal(80), store, models=(f"hf:{broken}", f"hf:{tiny_bert}"), folds=2)
+@pytest.fixture
+def shelf(tiny_bert, tmp_path):
+    """A folder with an intact source and copies to break."""
+    for name in ("good", "bad"):
+        shutil.copytree(tiny_bert, tmp_path / "shelf" / name)
+    return tmp_path / "shelf"
+
+
+def test_a_broken_source_is_a_row_with_its_reason(shelf, store):
+    weights = shelf / "bad" / "model.safetensors"
+    save_file({key: np.full_like(value, np.nan) for key, value in load_file(weights).items()}, weights)
+    _, run = fit(hidden_signal(80), store, models=(f"hf:{shelf / 'bad'}", f"hf:{shelf / 'good'}"), folds=2)
+    rows = {row["name"]: row["failure"] for row in run.ranking}
+    assert rows["good"] == ""
+    assert "not finite" in rows["bad"]
     assert run.answer["score"]
-    said = " ".join([*run.data["ranking_sentences"], *(row["failure"] for row in run.ranking)])
-    assert "broken" in said
-    assert {row["name"] for row in run.ranking if not row["failure"]} == {Path(tiny_bert).name}
+
+
+def test_a_damaged_source_nearby_does_not_stop_the_run(shelf, store, monkeypatch):
+    weights = shelf / "bad" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    monkeypatch.setenv("GRAFT_MODELS", str(shelf))
+    _, run = fit(hidden_signal(80), store, folds=2)
+    assert "good" in {row["name"] for row in run.ranking if not row["failure"]}
+    with pytest.raises(SourceError, match="is cut off or not a safetensors file"):
+        fit(hidden_signal(80), store, models=(f"hf:{shelf / 'bad'}",), folds=2)  # asked for by name: say it at once
 
 
 def test_a_method_that_fails_is_a_row(store, monkeypatch):
@@ -257,7 +289,7 @@ def test_a_method_that_fails_is_a_row(store, monkeypatch):
         raise ZeroDivisionError("float division by zero")
 
     monkeypatch.setattr(Classical, "_fit", fail)
-    _, run = fit(load(make_texts(60)), store, methods=("classical",))
+    _, run = fit(load(make_texts(60)), store, methods=("majority", "classical"))
     assert states(run) == {("majority", None): "done", ("classical", None): "failed"}
     assert run.trials[1]["reason"] == "float division by zero"
     assert run.answer["transfer"] == "majority"
@@ -306,18 +338,44 @@ def test_the_run_is_json_and_comes_back(tiny_bert, store):
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "run.md"
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="docs/reference/run.md is not written yet")
-def test_every_field_that_is_documented_is_there(tiny_bert, store):
-    """``| `answer.score` | … |`` in the page is a field of a run; a field of a list is written ``trials[].name``."""
+ELSEWHERE = {  # documented, but not of every run
+    "config": {"data", "label", "command"},  # from the command line
+    "answer": {"licence", "folder", "size_bytes"},  # of a saved run
+    "ranking": {"coverage"},
+    "data": {"target_quantiles"},  # regression
+    "metrics": {"scatter", "residuals", "ece"},
+}
+
+
+def documented():
+    """Keys of each section: the names in the first column of the table under its heading."""
+    keys, section = {}, None
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            section = (re.findall(r"^## `(\w+)`", line) or [None])[0]
+        elif section and line.startswith("| `"):
+            keys.setdefault(section, set()).update(re.findall(r"`(\w+)`", line.split("|")[1]))
+    return keys
+
+
+def test_the_reference_page_and_a_run_have_the_same_fields(tiny_bert, store):
     _, run = fit(hidden_signal(80), store, models=(f"hf:{tiny_bert}",), folds=2)
-    facts = run.to_json()
-    for path in re.findall(r"^\| `([a-z_.\[\]]+)`", PAGE.read_text(encoding="utf-8"), re.MULTILINE):
-        found = facts
-        for part in path.split("."):
-            key = part.removesuffix("[]")
-            assert key in found, f"run.md names {path}, a run has {sorted(found)}"
-            found = found[key]
-            found = found[0] if part.endswith("[]") and found else found
+    facts, page = json.loads(json.dumps(run.to_json())), documented()
+    assert set(page) <= set(facts)
+    assert {"answer", "trials", "ranking", "guard", "data"} <= set(page)
+    for section, keys in page.items():
+        found = set().union(*facts[section]) if isinstance(facts[section], list) else set(facts[section])
+        missing = keys - found - ELSEWHERE.get(section, set())
+        assert not missing, f"run.md documents {missing} of {section}; a run has {sorted(found)}"
+        if section not in ("metrics", "config", "data"):  # these hold names that depend on the task
+            assert not found - keys - {"name"}, f"run.md does not document {found - keys} of {section}"
+
+
+def test_residuals_are_predicted_minus_true(store):
+    X, y = make_table(100, kind="regression")
+    _, run = fit(load((X, np.exp(2 * y))), store, methods=("classical",))
+    pairs = np.asarray(run.metrics["scatter"])
+    assert run.metrics["residuals"]["q50"] == pytest.approx(np.median(pairs[:, 1] - pairs[:, 0]))
 
 
 def test_every_transfer_is_tried_by_default(tiny_bert, store):

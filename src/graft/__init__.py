@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from graft.estimators import AutoTransferClassifier, AutoTransferRegressor
     from graft.core.types import Dataset, Features, ModelSpec, Ranking, Run, Task
     from graft.data.load import load as load_data
+    from graft.estimators import AutoTransferClassifier, AutoTransferRegressor
     from graft.features import extract
     from graft.ranking.rank import rank
     from graft.sources.base import list_models, open_model

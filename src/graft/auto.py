@@ -238,6 +238,8 @@ class AutoFit:
                     passes.append(predict_seconds(backbone, self.search, 16))
                     usable.append(spec)
             except SourceError as error:
+                if len(specs) == 1 and self.config.models:
+                    raise  # the only source that was asked for
                 self.left_out.append((spec, str(error)))
                 continue
             if not coverage.ok:
@@ -422,7 +424,7 @@ def find_sources(modality: str, models: Sequence[str] = ()) -> list[ModelSpec]:
         folder = Path(model).expanduser()
         inside = []
         if folder.is_dir() and not any(source.recognises(folder) for _, source in SOURCES.items()):
-            inside = [spec for spec in list_models(folders=(model,)) if Path(spec.path).parent == folder.resolve()]
+            inside = [spec for spec in list_models(folders=(model,)) if Path(spec.path).resolve().parent == folder.resolve()]
         specs = [spec for spec in inside if spec.modality == modality] or [describe_model(model)]
         for spec in specs:
             if spec.modality != modality:

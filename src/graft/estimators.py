@@ -102,7 +102,7 @@ def _is_numbers(X: Any) -> bool:
         return isinstance(first, (list, tuple)) and not any(isinstance(cell, str) for cell in first)
     if isinstance(X, (str, Dataset)) or hasattr(X, "columns") or hasattr(X, "column_names"):
         return False
-    return hasattr(X, "__array__") and np.ndim(np.asarray(X)) <= 2 and np.asarray(X).dtype.kind not in "US"  # noqa: PLR2004
+    return hasattr(X, "__array__") and np.ndim(np.asarray(X)) <= 2 and np.asarray(X).dtype.kind not in "US"
 
 
 class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):

@@ -141,8 +141,8 @@ def choose_precision(backbone: Backbone, examples: Any, precision: str = "auto")
         raise UsageError(f"no precision {precision!r}", hint="use auto, fp32 or bf16")
     if precision != "auto":
         return precision
-    if not runtime.bf16_is_faster() or not len(examples):
-        return "fp32"
+    if backbone.spec.modality == "table" or not runtime.bf16_is_faster() or not len(examples):
+        return "fp32"  # rows of a table are small: there is nothing to win
     with _evaluating(backbone):
         encoded = backbone.preprocess(examples[:SAMPLE])
         return "bf16" if agreement(backbone, encoded) > AGREEMENT else "fp32"

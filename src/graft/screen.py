@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import os
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self

@@ -191,7 +191,6 @@ def fill(folder, leave):
     (folder / "filler").write_bytes(b"x" * (free - leave))
 
 
-@pytest.mark.xfail(reason="evaluate/search.py takes a full disk for a failed candidate")
 def test_a_full_disk_for_the_output(graft, good, here, small_disk):
     fill(small_disk, 20_000)
     graft("fit", good, "--out", small_disk / "run", *QUICK).fails(6, "free some space")

@@ -64,7 +64,7 @@ def _header(reader: Iterator[list[str]], lines: Lines, path: Path) -> list[str]:
         line, reason = next(iter(lines.odd.items()))
         raise DataError(reason, where=f"{path}, line {line}", hint=None if "NUL" in reason else lines.advice())
     if cells is None:
-        raise DataError("the file is empty", where=str(path))
+        raise DataError("the file is empty", where=str(path), hint="it needs a header line and rows below it")
     if lines.ended:
         raise DataError("a quote in the header is never closed", where=f"{path}, line 1")
     names = [name.strip() or f"column {i + 1}" for i, name in enumerate(cells)]

@@ -70,7 +70,7 @@ def blocks(path: Path, *, encoding: str = "utf-8", rows: int = ROWS, columns: Se
         near = difflib.get_close_matches(path.name, names, n=1)
         raise DataError(f"no such file {str(path)!r}", hint=f"did you mean {near[0]!r}?" if near else None)
     if path.stat().st_size == 0:
-        raise DataError("the file is empty", where=str(path))
+        raise DataError("the file is empty", where=str(path), hint="it needs a header line and rows below it")
     return _reader(path)(path, encoding, rows, columns)
 
 

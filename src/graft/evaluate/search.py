@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from graft.core.errors import BudgetError, SourceError
+from graft.core.errors import BudgetError, OutputError
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset, ModelSpec
 from graft.sources.base import Backbone
@@ -135,11 +135,16 @@ class TrialStore:
         """Keep a finished fold."""
         if path is None:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
-            np.savez(file, outputs=outputs, facts=np.asarray(json.dumps(facts)))
-        temporary.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                np.savez(file, outputs=outputs, facts=np.asarray(json.dumps(facts)))
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            what = f"cannot write {self.folder}: {error.strerror or error}"
+            raise OutputError(what, hint="free some space, or choose another --out") from error
 
 
 def try_candidate(
@@ -172,6 +177,7 @@ def try_candidate(
     allowed = setting.clock.left() * share
     start = time.perf_counter()
     for index, (train, test) in enumerate(folds):
+        setting.progress(candidate.name, index / len(folds), f"fold {index + 1} of {len(folds)}")
         path = store.path(candidate, index)
         try:
             found = store.load(path)
@@ -182,6 +188,8 @@ def try_candidate(
         except BudgetError as error:
             trial.state, trial.reason = "stopped", str(error)
             break
+        except OutputError:
+            raise  # a full disk is not the candidate's failure
         except Exception as error:  # noqa: BLE001  (whatever a plug-in raises: a candidate that fails is a row)
             trial.state, trial.reason = "failed", " ".join(str(error).split())[:300] or type(error).__name__
             break

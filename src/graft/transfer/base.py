@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
@@ -160,12 +160,11 @@ class BaseTransfer(BaseEstimator):
     def _features(self, data: Dataset, store: Store | None, setting: Setting | None = None) -> Features:
         """Features of the rows: from the cache where there is one, else computed and forgotten."""
         assert self.backbone_ is not None
-        auto = "fp32" if self.task_.modality == "table" else "auto"  # rows of a table are small: nothing to win
         if store is not None:  # what was asked for is part of the cache's keys: ask as the ranking did
             clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
-            features = extract(self.backbone_, data, store=store, clock=clock, progress=progress, precision=auto)
+            features = extract(self.backbone_, data, store=store, clock=clock, progress=progress)
         else:
-            features = encode(self.backbone_, data.take(), precision=self.precision_ or auto)
+            features = encode(self.backbone_, data.take(), precision=self.precision_ or "auto")
         self.precision_ = features.precision  # once per model: later rows must not be read with another precision
         return features
 
@@ -178,7 +177,8 @@ class BaseTransfer(BaseEstimator):
         state, arrays = self._arrays()
         if self.backbone_ is not None:
             self.backbone_.save(folder / "source")
-        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, folder / "model.safetensors")
+        whole = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
+        (folder / "model.safetensors").write_bytes(save(whole))  # save_file makes files that only their owner can read
         facts = {
             "format": 1,
             "graft": __version__,

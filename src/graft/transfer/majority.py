@@ -8,7 +8,7 @@ import numpy as np
 
 from graft.core.registry import TRANSFERS
 from graft.core.store import Store
-from graft.core.types import Dataset
+from graft.core.types import Dataset, Task
 from graft.transfer.base import BaseTransfer, Setting
 
 
@@ -18,6 +18,11 @@ class Majority(BaseTransfer):
 
     label = "majority class"
     name = "majority"
+
+    @classmethod
+    def called(cls, task: Task) -> str:
+        """The class, or the mean."""
+        return cls.label if task.is_classification else "mean of the labels"
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         del setting
