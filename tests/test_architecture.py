@@ -1,6 +1,7 @@
 """The house rules, read off the source: who imports whom, sizes, names, docstrings, and what must never be called."""
 
 import ast
+import functools
 import graphlib
 import importlib
 import inspect
@@ -107,10 +108,12 @@ def is_module(name):
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
+@functools.cache
 def tree(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@functools.cache
 def imports(path):
     visitor = Imports()
     visitor.visit(tree(path))

@@ -65,9 +65,12 @@ def same(one, other):
     return all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize(
+    ("optimizer", "at", "later"),
+    [("adamw", 37, 3), ("adamw", 40, 0), ("adamw", 1, 0), ("adam", 37, 3), ("sgd", 37, 3)],
+    ids=["inside an epoch", "at its end", "at once", "adam", "sgd"],
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize(("at", "later"), [(37, 3), (40, 0), (1, 0)])  # inside an epoch, at its end, at once
 def test_a_killed_training_ends_with_the_same_bytes(tmp_path, optimizer, precision, at, later):
     options = {"optimizer": optimizer, "precision": precision}
     straight = Net()

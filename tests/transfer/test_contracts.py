@@ -11,7 +11,7 @@ from graft.sources.native import build_backbone
 from graft.testing import TOYS, check_score, check_source, check_transfer, toy_data
 from graft.transfer.base import BaseTransfer
 
-QUICK = {"finetune": {"epochs": 6, "batch_size": 8}, "scratch": {"epochs": 12, "batch_size": 8, "lr": 3e-3}}
+QUICK = {"finetune": {"epochs": 6, "batch_size": 8}, "scratch": {"epochs": 8, "batch_size": 8, "lr": 3e-3}}
 
 
 @pytest.mark.parametrize("kind", TOYS)

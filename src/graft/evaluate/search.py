@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from graft.core.errors import BudgetError, OutputError
+from graft.core.errors import BudgetError, OutputError, SourceError
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset, ModelSpec
 from graft.sources.base import Backbone

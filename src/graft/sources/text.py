@@ -21,7 +21,7 @@ from graft.sources.layers import both_outputs, find_blocks, find_stem
 from graft.sources.loading import quiet
 
 LONGEST = 512  # tokens; longer texts are cut unless a source says otherwise
-_MULTIPLE = 8  # lengths are padded to a multiple: fewer shapes, aligned matrix products
+_MULTIPLE = 2  # lengths are padded to a multiple: fewer shapes; more padding would only cost time on a CPU
 
 
 def mean_tokens(hidden: Tensor, mask: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class TextBackbone(Backbone):
         return int(encoded.shape[-1])
 
     def collate(self, encoded: list[np.ndarray]) -> Batch:
-        """Pad to a multiple of 8: ``input_ids``, ``attention_mask`` and, where used, ``token_type_ids`` (B, T)."""
+        """Pad to an even length: ``input_ids``, ``attention_mask`` and, where used, ``token_type_ids`` (B, T)."""
         longest = max((item.shape[-1] for item in encoded), default=1)
         width = -(-max(longest, 1) // _MULTIPLE) * _MULTIPLE
         width = width if width <= self.longest else max(longest, 1)
