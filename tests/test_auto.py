@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from conftest import make_pictures, make_table, make_texts
 from safetensors.numpy import load_file, save_file
 
@@ -162,7 +161,7 @@ def test_the_budget_is_kept(tiny_bert, store):
 
 
 def test_a_budget_too_small_for_anything_says_so(store):
-    with pytest.raises(BudgetError, match="nothing could be fitted.*give a larger --budget"):
+    with pytest.raises(BudgetError, match=r"nothing could be fitted.*give a larger --budget"):
         fit(load(make_texts(60)), store, budget=0.5)
 
 
@@ -178,8 +177,9 @@ def test_time_that_is_spent_counts(store):
 def trimmed(run):
     """A run without what the clock says."""
     text = json.dumps(run.to_json())
-    text = re.sub(r'"(predicted_seconds|seconds|ms_per_example|cost_ms|fit_seconds|budget_seconds|spent)": [-0-9.e]+', "", text)
-    return text
+    return re.sub(
+        r'"(predicted_seconds|seconds|ms_per_example|cost_ms|fit_seconds|budget_seconds|spent)": [-0-9.e]+', "", text
+    )
 
 
 @pytest.mark.parametrize("methods", [("classical", "probe"), ("finetune",), ("scratch",)], ids="+".join)
@@ -189,7 +189,9 @@ def test_equal_seeds_give_equal_files(tiny_bert, tmp_path, methods):
     for name in ("one", "two"):
         model, run = fit(data, Store(tmp_path / f"store-{name}"), models=(f"hf:{tiny_bert}",), methods=methods, folds=2)
         model.save(tmp_path / name)
-        files.append({str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()})
+        files.append(
+            {str(p.relative_to(tmp_path / name)): p.read_bytes() for p in (tmp_path / name).rglob("*") if p.is_file()}
+        )
         runs.append(trimmed(run))
     assert files[0] == files[1]
     assert runs[0] == runs[1]

@@ -19,7 +19,9 @@ from graft.core.registry import MODALITIES, SCORES, SOURCES, TRANSFERS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if page.name != "CHANGELOG.md")
-FENCE = re.compile(r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?```(?P<kind>\w+)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^(?:<!-- not run: (?P<reason>.+?) -->\n+)?```(?P<kind>\w+)\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL
+)
 SPAN = re.compile(r"(?<!`)`(graft [^`\n]+)`(?!`)")
 SHELLS = {"bash", "sh", "shell", "console"}
 
@@ -66,7 +68,7 @@ def test_python_blocks_run(page, monkeypatch):
     for line, code in blocks(page, {"python"}):
         padded = "\n" * (line - 1) + code  # so that a traceback names the line of the page
         with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(padded, str(page), "exec"), names)  # noqa: S102
+            exec(compile(padded, str(page), "exec"), names)
     assert set(ROOT.iterdir()) == before, "the page leaves files behind"
 
 
@@ -116,9 +118,11 @@ def test_wrong_commands_are_noticed(words):
 def test_commands_exist(page):
     found = [(line, words, True) for line, code in blocks(page, SHELLS) for words in commands(code)]
     text = page.read_text(encoding="utf-8")
-    for match in SPAN.finditer(text):
-        if "…" not in match[1] and "..." not in match[1] and "--" in match[1]:
-            found.append((text[: match.start()].count("\n") + 1, shlex.split(match[1])[1:], False))
+    found += [
+        (text[: match.start()].count("\n") + 1, shlex.split(match[1])[1:], False)
+        for match in SPAN.finditer(text)
+        if "…" not in match[1] and "..." not in match[1] and "--" in match[1]
+    ]
     for line, words, whole in found:
         try:
             check(words, whole=whole)

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_pictures, make_table, make_texts
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -12,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from conftest import make_pictures, make_table, make_texts
 from graft import AutoTransferClassifier, AutoTransferRegressor
 from graft.core.errors import UsageError
 from graft.data.load import load
@@ -33,7 +33,9 @@ def test_scikit_learn(estimator, check):
 
 
 def test_it_clones_and_its_keywords_are_its_parameters():
-    auto = AutoTransferClassifier(budget="3m", methods=("probe",), models=("hf:x",), folds=4, level=0.8, seed=7, cache=False)
+    auto = AutoTransferClassifier(
+        budget="3m", methods=("probe",), models=("hf:x",), folds=4, level=0.8, seed=7, cache=False
+    )
     assert clone(auto).get_params() == auto.get_params()
     assert auto.set_params(seed=9).seed == 9
     with pytest.raises(NotFittedError):

@@ -4,8 +4,8 @@ import csv
 
 import numpy as np
 import pytest
-
 from conftest import make_pictures, make_table, make_texts
+
 from graft import predict as module
 from graft.core.errors import DataError, OutputError, SourceError
 from graft.data.load import load

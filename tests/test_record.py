@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-
 from conftest import make_pictures, make_table, make_texts
+
 from graft.auto import AutoFit, Config
 from graft.data.load import load
 from graft.evaluate.metrics import evaluate
@@ -27,7 +27,7 @@ def test_facts_about_data_are_json(made):
     data = load(made(40))
     facts = json.loads(json.dumps(data_facts(data)))
     assert facts["rows"] == 40
-    assert facts["per_class"] == {name: 20 for name in data.task.classes}
+    assert facts["per_class"] == dict.fromkeys(data.task.classes, 20)
     assert facts["example"][0][0]
 
 
@@ -35,7 +35,9 @@ def test_facts_about_values_are_their_quantiles():
     X, y = make_table(41, kind="regression")
     facts = data_facts(load((X, 10 + y)))
     assert json.dumps(facts["target_quantiles"])
-    np.testing.assert_allclose(list(facts["target_quantiles"].values()), np.quantile(10 + y, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1]))
+    np.testing.assert_allclose(
+        list(facts["target_quantiles"].values()), np.quantile(10 + y, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
+    )
 
 
 def test_a_trial_is_scored_on_the_rows_it_predicted():

@@ -1,4 +1,6 @@
-"""Contracts that every plug-in keeps.  A package that adds one calls them from its own tests::
+"""Contracts that every plug-in keeps, for the tests of the package that adds one.
+
+For example::
 
     from graft.testing import check_score, check_source, check_transfer
 
@@ -164,7 +166,8 @@ def _check_disk(fitted: BaseTransfer, make: Callable[[], BaseTransfer], data: Da
     make().fit(data).save(folder / "two")
     other = _files(folder / "two")
     changed = [name for name in files if files[name] != other.get(name)]
-    assert not changed and files.keys() == other.keys(), f"{what}: equal seeds gave another {changed[0]}"
+    assert not changed, f"{what}: equal seeds gave another {changed[0]}"
+    assert files.keys() == other.keys(), f"{what}: equal seeds gave other files"
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -218,8 +221,10 @@ def check_score(score: str | Callable[..., float]) -> None:
         X = np.exp(X) / np.exp(X).sum(axis=1, keepdims=True)
     kept, labels = X.copy(), y.copy()
     value = function(X, y)
-    assert isinstance(value, float) and np.isfinite(value), f"{name}: the value is {value!r}"
-    assert np.array_equal(X, kept) and np.array_equal(y, labels), f"{name}: changed its arguments"
+    assert isinstance(value, float), f"{name}: the value is a {type(value).__name__}"
+    assert np.isfinite(value), f"{name}: the value is {value!r}"
+    assert np.array_equal(X, kept), f"{name}: changed its features"
+    assert np.array_equal(y, labels), f"{name}: changed its targets"
     assert function(X, y) == value, f"{name}: two calls differ"
     rows = rng.permutation(len(y))
     assert np.isclose(function(X[rows], y[rows]), value, rtol=1e-4), f"{name}: the order of the rows matters"

@@ -98,7 +98,7 @@ def test_two_runs_do_not_write_one_folder(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write .*; choose another --out"):
+    with pytest.raises(OutputError, match=r"cannot write .*; choose another --out"):
         RunFolder(tmp_path / "file" / "x", FACTS)
 
 

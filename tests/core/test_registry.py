@@ -36,7 +36,9 @@ def test_a_near_miss_is_named():
 def test_a_package_is_scanned_once_on_first_use(tmp_path, monkeypatch):
     folder = tmp_path / "fruit_plugins"
     folder.mkdir()
-    (folder / "__init__.py").write_text("from graft.core.registry import Registry\nFRUIT = Registry('fruit', __name__)\n")
+    (folder / "__init__.py").write_text(
+        "from graft.core.registry import Registry\nFRUIT = Registry('fruit', __name__)\n"
+    )
     plugin = "from fruit_plugins import FRUIT\n@FRUIT.register('{0}')\ndef {0}(): return list(FRUIT)\n"
     (folder / "apple.py").write_text(plugin.format("apple"))
     (folder / "pear.py").write_text(plugin.format("pear") + "assert 'pear' in FRUIT  # asks while it is scanned\n")

@@ -13,13 +13,25 @@ from graft.core.runtime import Clock, parse_budget, parse_size, require, seed_ev
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90s", 90), (" 2M ", 120), ("1.5h", 5400), ("1h30m", 5400), ("1d", 86400), (45, 45), (0.5, 0.5), ("2m30", 150)],
+    [
+        ("90", 90),
+        ("90s", 90),
+        (" 2M ", 120),
+        ("1.5h", 5400),
+        ("1h30m", 5400),
+        ("1d", 86400),
+        (45, 45),
+        (0.5, 0.5),
+        ("2m30", 150),
+    ],
 )
 def test_budgets(text, seconds):
     assert parse_budget(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "-5", "m", "5x", "inf", "nan", "1h-30m", 0, -1, float("nan"), float("inf"), "s5"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "-5", "m", "5x", "inf", "nan", "1h-30m", 0, -1, float("nan"), float("inf"), "s5"]
+)
 def test_what_is_no_budget(text):
     with pytest.raises(UsageError, match="is not a duration; write 90s, 2m or 1h30m"):
         parse_budget(text)
@@ -35,7 +47,8 @@ def test_budgets_add_up(hours, minutes, seconds):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("500MB", 500_000_000), ("2 GiB", 2 << 30), ("1e9", 10**9), (7, 7), ("0", 0), ("3k", 3072), ("5 b", 5)]
+    ("text", "size"),
+    [("500MB", 500_000_000), ("2 GiB", 2 << 30), ("1e9", 10**9), (7, 7), ("0", 0), ("3k", 3072), ("5 b", 5)],
 )
 def test_sizes(text, size):
     assert parse_size(text) == size

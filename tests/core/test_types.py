@@ -69,7 +69,11 @@ def test_regression_targets_are_standardised_and_come_back(y):
 PRINTED = st.characters(codec="utf-8", exclude_characters="\0")  # numpy drops trailing zeros of a text
 
 
-@given(st.lists(st.text(PRINTED, min_size=1, max_size=5), min_size=2, max_size=20).filter(lambda names: len(set(names)) > 1))
+@given(
+    st.lists(st.text(PRINTED, min_size=1, max_size=5), min_size=2, max_size=20).filter(
+        lambda names: len(set(names)) > 1
+    )
+)
 def test_classes_come_back(names):
     y = np.asarray(names, dtype=object)
     task = Task.infer(y, modality="text")

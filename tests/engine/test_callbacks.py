@@ -31,7 +31,7 @@ def batches(epoch):
     return [{"x": x[i : i + 8], "y": x[i : i + 8].sum(1)} for i in range(0, 40, 8)]
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -45,13 +45,13 @@ class SaveThenDie(Callback):
         if state.step == self.at:
             self.checkpoint.save(state)
         if state.step == self.at + self.later:
-            raise Killed
+            raise KilledError
         return False
 
 
 def killed(path, *, at=37, later=3, net=None, **options):
     checkpoint = Checkpoint(path, every=1e9)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(net or Net(), batches, steps=STEPS, callbacks=[checkpoint, SaveThenDie(checkpoint, at, later)], **options)
     assert path.exists()
 

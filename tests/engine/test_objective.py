@@ -36,7 +36,9 @@ def test_the_loss_stays_per_row_and_weights_multiply_it():
     logits = objective.head(objective.backbone({"x": batch["x"]}))
     torch.testing.assert_close(plain.per_example, nn.functional.cross_entropy(logits, batch["y"], reduction="none"))
     weight = torch.arange(6.0)
-    torch.testing.assert_close(objective.loss(batch | {"weight": weight}, "model").per_example, plain.per_example * weight)
+    torch.testing.assert_close(
+        objective.loss(batch | {"weight": weight}, "model").per_example, plain.per_example * weight
+    )
     assert plain.logs["accuracy"] == pytest.approx((logits.argmax(1) == batch["y"]).float().mean().item())
 
 

@@ -35,12 +35,16 @@ def test_rates_fall_from_top_to_bottom_and_vectors_are_not_decayed():
     for layer, rate in zip([*layers, head], [0.025, 0.05, 0.1, 0.7], strict=True):
         for parameter in layer.parameters():
             assert found[id(parameter)] == (pytest.approx(rate), 0.03 if parameter.ndim > 1 else 0.0)
-    assert sum(len(group["params"]) for group in groups) == sum(1 for part in [*layers, head] for _ in part.parameters())
+    assert sum(len(group["params"]) for group in groups) == sum(
+        1 for part in [*layers, head] for _ in part.parameters()
+    )
 
 
 def test_equal_rates_become_one_group():
     layers, head = body(), nn.Linear(4, 2)
-    groups = discriminative_groups([list(layer.parameters()) for layer in layers], head, lr=0.1, head_lr=0.1, weight_decay=0.01)
+    groups = discriminative_groups(
+        [list(layer.parameters()) for layer in layers], head, lr=0.1, head_lr=0.1, weight_decay=0.01
+    )
     assert len(groups) == 2  # matrices and vectors
 
 

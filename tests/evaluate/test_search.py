@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-
 from conftest import make_texts
+
 from graft.core.errors import BudgetError, DataError
 from graft.core.registry import TRANSFERS
 from graft.core.runtime import Clock
@@ -82,7 +82,15 @@ def test_a_candidate_may_ask_for_fewer_folds(data, folds, calls):
 
 
 @pytest.mark.parametrize(
-    "error", [DataError("bad rows"), RuntimeError("tensor\nsizes"), KeyError("col"), MemoryError(), AssertionError(), TypeError()]
+    "error",
+    [
+        DataError("bad rows"),
+        RuntimeError("tensor\nsizes"),
+        KeyError("col"),
+        MemoryError(),
+        AssertionError(),
+        TypeError(),
+    ],
 )
 def test_a_failure_is_a_row_with_its_reason(data, folds, calls, error):
     calls.error, calls.at = error, 0

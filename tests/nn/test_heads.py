@@ -123,7 +123,9 @@ def test_regression():
 def test_the_temperature_makes_noise_modest():
     features, y = made(good=1)
     noise = np.random.default_rng(1).permutation(y)
-    sure, unsure = (fit_probe(features, labels, CLASSES, layers=(1,)).outputs(features, CLASSES) for labels in (y, noise))
+    sure, unsure = (
+        fit_probe(features, labels, CLASSES, layers=(1,)).outputs(features, CLASSES) for labels in (y, noise)
+    )
     assert sure.max(1).mean() > 0.9
     assert unsure.max(1).mean() < 0.55
 
@@ -133,5 +135,5 @@ def test_layers_that_are_not_there(layers):
     from graft.core.errors import UsageError
 
     features, y = made()
-    with pytest.raises(UsageError, match="no layers .*; use auto, last, or numbers from 0 to 2"):
+    with pytest.raises(UsageError, match=r"no layers .*; use auto, last, or numbers from 0 to 2"):
         fit_probe(features, y, CLASSES, layers=layers)

@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from conftest import make_pictures, make_table, make_texts
 from safetensors.torch import load_file, save_file
 
-from conftest import make_pictures, make_table, make_texts
 from graft.core.errors import SourceError
 from graft.core.runtime import seeded
 from graft.data.load import load
@@ -103,7 +103,9 @@ def test_genes_are_read_by_letter():
 
 def test_pairs_have_a_mark_between():
     reader = TextReader.build([("a cat", "a dog"), ("a dog", "a cat")])
-    pair, swapped, joined = (reader.encode([row])[0].tolist() for row in (("a cat", "a dog"), ("a dog", "a cat"), "a cat a dog"))
+    pair, swapped, joined = (
+        reader.encode([row])[0].tolist() for row in (("a cat", "a dog"), ("a dog", "a cat"), "a cat a dog")
+    )
     assert len(pair) == len(joined) + 1
     assert pair != swapped
     assert 1 not in pair  # the mark has a token of its own

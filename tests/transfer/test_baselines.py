@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from conftest import make_pictures, make_table, make_texts
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
-from conftest import make_pictures, make_table, make_texts
 from graft.data.load import load
 from graft.testing import toy_data
 from graft.transfer.base import load_transfer

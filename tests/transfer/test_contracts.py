@@ -57,7 +57,9 @@ class Good(BaseTransfer):
         self.mean_ = np.stack([n[data.y == c].mean(0) if (data.y == c).any() else n[0] + 1e6 for c in classes])
 
     def _counts(self, data):
-        return np.array([[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in data.take()], float)
+        return np.array(
+            [[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in data.take()], float
+        )
 
     def _outputs(self, data, store):
         distance = np.square(self._counts(data)[:, None] - self.mean_).sum(2)

@@ -3,8 +3,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-
 from conftest import make_pictures, make_texts
+
 from graft.core.errors import UsageError
 from graft.core.runtime import Clock
 from graft.data.load import load
@@ -36,7 +36,7 @@ def test_without_rates_it_is_the_probe_on_the_last_layer(tiny_bert, texts):
 def test_only_the_asked_for_blocks_change(tiny_bert, texts, blocks):
     before = weights(open_model(f"hf:{tiny_bert}"))
     tuned = Finetune(f"hf:{tiny_bert}", blocks=blocks, epochs=2, lr=1e-2).fit(*texts)
-    names = {name: parameter for name, parameter in tuned.backbone_.named_parameters()}
+    names = dict(tuned.backbone_.named_parameters())
     groups = tuned.backbone_.layer_groups()
     frozen = groups[: len(groups) - (2 if blocks is None else blocks)]
     frozen_ids = {id(p) for group in frozen for p in group}

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from conftest import make_texts
 from sklearn.linear_model import Ridge
 
-from conftest import make_texts
 from graft.core.errors import SourceError, UsageError
 from graft.core.store import Store
 from graft.core.types import ModelSpec

@@ -35,16 +35,17 @@ def delimited(path: Path, encoding: str, rows: int, columns: Sequence[str]) -> I
         DataError: The header cannot be read, or a quote is never closed within 64 MB.
     """
     lines = Lines(path, encoding)
-    reader = csv.reader(iter(lines), delimiter=_delimiter(lines, path))
-    with _long_cells():
-        names = _header(reader, lines, path)
-    gather = Gather(names)
-    more = True
-    while more:
+    with contextlib.closing(iter(lines)) as text:  # an error must not leave the file open
+        reader = csv.reader(text, delimiter=_delimiter(lines, path))
         with _long_cells():
-            more = _fill(gather, reader, lines, rows)
-        if len(gather):
-            yield gather.block()
+            names = _header(reader, lines, path)
+        gather = Gather(names)
+        more = True
+        while more:
+            with _long_cells():
+                more = _fill(gather, reader, lines, rows)
+            if len(gather):
+                yield gather.block()
 
 
 def _delimiter(lines: Lines, path: Path) -> str:

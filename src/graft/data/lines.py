@@ -7,7 +7,7 @@ import gzip
 import io
 import itertools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -56,7 +56,7 @@ class Lines:
         except OSError as error:
             raise DataError(f"the file cannot be read ({error.strerror})", where=str(self.path)) from None
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Generator[str, None, None]:
         lone_returns = b"\r" in self.head and b"\n" not in self.head  # line ends of old spreadsheet programs
         try:
             with self.open() as handle:

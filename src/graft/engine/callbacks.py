@@ -69,6 +69,7 @@ class Callback:
 
     def on_step(self, state: State) -> bool:
         """After each step; True stops the training."""
+        del state
         return False
 
     def on_end(self, state: State) -> None:
@@ -146,8 +147,11 @@ class Checkpoint(Callback):
 def _signature(state: State) -> list[list[object]]:
     """What must be equal for a checkpoint to fit: tensors, what is trained, and how."""
     trained = {name for name, parameter in state.objective.named_parameters() if parameter.requires_grad}
-    tensors = [[name, list(t.shape), name in trained] for name, t in state.objective.state_dict().items()]
-    return [*tensors, *([player, type(each).__name__] for player, each in state.optimizers.items())]
+    facts: list[list[object]] = [
+        [name, list(tensor.shape), name in trained] for name, tensor in state.objective.state_dict().items()
+    ]
+    facts += [[player, type(optimizer).__name__] for player, optimizer in state.optimizers.items()]
+    return facts
 
 
 def _restore(state: State, facts: dict, tensors: dict[str, torch.Tensor]) -> None:
