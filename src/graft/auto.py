@@ -215,7 +215,10 @@ class AutoFit:
     def _baselines(self) -> None:
         for name in ("majority", "classical"):
             if name == "majority" or self._wanted(name):
-                label, each = TRANSFERS[name].called(self.data.task), 0.0 if name == "majority" else 2e-5 * self._outputs
+                label, each = (
+                    TRANSFERS[name].called(self.data.task),
+                    0.0 if name == "majority" else 2e-5 * self._outputs,
+                )
                 self._try(Candidate(name, label=label, seconds=lambda rows, each=each: each * rows))
 
     def _sources(self) -> list[ModelSpec]:
@@ -424,7 +427,9 @@ def find_sources(modality: str, models: Sequence[str] = ()) -> list[ModelSpec]:
         folder = Path(model).expanduser()
         inside = []
         if folder.is_dir() and not any(source.recognises(folder) for _, source in SOURCES.items()):
-            inside = [spec for spec in list_models(folders=(model,)) if Path(spec.path).resolve().parent == folder.resolve()]
+            inside = [
+                spec for spec in list_models(folders=(model,)) if Path(spec.path).resolve().parent == folder.resolve()
+            ]
         specs = [spec for spec in inside if spec.modality == modality] or [describe_model(model)]
         for spec in specs:
             if spec.modality != modality:

@@ -146,9 +146,8 @@ def _evaluate_source(
             hint=f"say which class it is with --rename {missing[0]}=CLASS (its classes: {', '.join(classes[:6])} …)",
         )
     truth = np.asarray([index[key] for key in wanted])[table.y]
-    parts = []
-    for start in range(0, len(table), BLOCK):
-        parts.append(encode(backbone, table.take(slice(start, start + BLOCK))).probabilities)
+    blocks = (slice(start, start + BLOCK) for start in range(0, len(table), BLOCK))
+    parts = [encode(backbone, table.take(block)).probabilities for block in blocks]
     task = Task("classification", table.task.modality, tuple(classes), "accuracy", table.task.target)
     metrics = evaluate(task, truth, np.concatenate(parts), level=level, metrics=("accuracy", "log_loss"))
     notes = [*table.notes, f"scored over all {len(classes)} classes of the source"]

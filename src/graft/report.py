@@ -62,7 +62,9 @@ def write_report(run: Run, folder: Path, *, lang: str = "en") -> Path:
             waiting.replace(folder / name)
         except OSError as error:
             hint = "free some space, or choose another --out"
-            raise OutputError(f"cannot write {name}: {error.strerror or error}", where=str(folder), hint=hint) from error
+            raise OutputError(
+                f"cannot write {name}: {error.strerror or error}", where=str(folder), hint=hint
+            ) from error
         finally:
             if folder.is_dir():
                 waiting.unlink(missing_ok=True)

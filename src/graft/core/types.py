@@ -118,8 +118,8 @@ class Task:
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Turn outputs (B, C) into class names, or (B,) standardised values into the original unit."""
         if self.is_classification:
-            names: np.ndarray = np.asarray(self.classes, dtype=object)
-            return names.take(np.asarray(outputs).argmax(axis=1))
+            winners: np.ndarray = np.asarray(self.classes, dtype=object)[np.asarray(outputs).argmax(axis=1)]
+            return winners
         values: np.ndarray = np.asarray(outputs, dtype=np.float64).reshape(len(outputs))
         return values * self.scale + self.center
 
