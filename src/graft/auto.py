@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -278,6 +279,7 @@ class AutoFit:
             level=self.config.level,
             limit_rows=SMALL,
             clock=clock,
+            any_script=bool(self.config.models),
             extract=self._whole_pass(clock) if self._passes_fit else None,
             store=self.store,
             progress=self.listener.progress,
@@ -371,8 +373,10 @@ class AutoFit:
         allowed = [trial for trial in usable if self._wanted(trial.candidate.transfer)]
         if not allowed:
             failed = [trial for trial in self.trials if trial.reason]
-            reasons = "; ".join(f"{trial.candidate.name}: {trial.reason}" for trial in failed[:3])
-            raise BudgetError(f"nothing could be fitted: {reasons}", hint="give a larger --budget")
+            reasons = [f"{trial.candidate.name}: {trial.reason}" for trial in failed]
+            reasons += [f"{spec.name}: {reason}" for spec, reason in self.left_out]
+            hint = "give a larger --budget" if any(t.state in ("skipped", "stopped") for t in failed) else None
+            raise BudgetError(f"nothing could be fitted: {'; '.join(reasons[:3]) or 'no source reads the data'}", hint=hint)
         rows = np.flatnonzero(np.logical_and.reduce([trial.rows for trial in usable]))
         task, y = self.search.task, self.search.y[rows]
         best = max(allowed, key=lambda trial: score(task, y, trial.outputs[rows]))
@@ -407,7 +411,9 @@ class AutoFit:
                 keep = np.random.default_rng(self.config.seed).choice(len(data), rows, replace=False)
                 data = data.select(np.sort(keep))
         clock = Clock() if math.isinf(left) else self.clock.part(max(1.0, self.clock.left() - RESERVE / 2))
-        checkpoint = self.work / "refit.safetensors" if self.work else None
+        facts = repr((chosen.candidate.name, chosen.candidate.settings, len(data)))
+        digest = hashlib.sha256(facts.encode()).hexdigest()[:12]  # another plan must not take up this training
+        checkpoint = self.work / f"refit-{digest}.safetensors" if self.work else None
         setting = dataclasses.replace(self._setting(clock), checkpoint=checkpoint)
         model = chosen.candidate.make().fit(data, setting=setting)
         model.calibrate(chosen.outputs[chosen.rows], self.search.y[chosen.rows])

@@ -225,10 +225,12 @@ def extract(
     store = store or Store()
     clock = clock or Clock()
     unique = np.unique(dataset.rows)
-    whole = 2 * len(unique) >= len(dataset.X)
-    rows = np.arange(len(dataset.X)) if whole else unique
+    every = np.arange(len(dataset.X))
+    key = _key(backbone, dataset, every, precision)
+    whole = 2 * len(unique) >= len(every) or store.open(key) is not None
+    rows = every if whole else unique
     work = _Work(backbone, dataset, rows, _budget(backbone, batch_tokens), precision, progress, clock)
-    key = _key(backbone, dataset, rows, precision)
+    key = key if whole else _key(backbone, dataset, rows, precision)
     entry = store.open(key)
     if entry is None:
         try:

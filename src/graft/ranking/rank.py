@@ -40,6 +40,7 @@ def rank(
     clock: Clock | None = None,
     extract: Extract | None = None,
     store: Store | None = None,
+    any_script: bool = False,
     progress: Progress = silent,
 ) -> Ranking:
     """Rank candidate sources by how well they carry over to a labelled data set.
@@ -64,6 +65,7 @@ def rank(
         clock: Candidates that are not reached in time are rows that say so.
         extract: ``extract(backbone, dataset) -> Features``; None: ``graft.features.extract``.
         store: Cache for the features; None: the default one.
+        any_script: Rank sources whose vocabulary does not cover the data too.
         progress: Told what happens.
 
     Raises:
@@ -79,6 +81,7 @@ def rank(
     run = _Sample(
         sample, scores, seed=seed, level=level, clock=clock, extract=extract or _extractor(store, clock, progress)
     )
+    run.any_script = any_script
     measured = []
     for index, spec in enumerate(specs):
         name = spec if isinstance(spec, str) else spec.name
@@ -94,6 +97,8 @@ def rank(
 
 class _Sample:
     """The rows, folds and halves that every candidate is measured on."""
+
+    any_script = False
 
     def __init__(
         self, dataset: Dataset, scores: tuple[str, ...], *, seed: int, level: float, clock: Clock, extract: Extract
@@ -129,7 +134,7 @@ class _Sample:
         backbone = open_model(spec)
         rows = np.linspace(0, len(self.dataset) - 1, min(len(self.dataset), COVERAGE_ROWS)).astype(np.int64)
         coverage = backbone.coverage(self.dataset.take(rows))
-        if not coverage.ok:
+        if not (coverage.ok or self.any_script):
             return Measured(RankRow(spec, failure=coverage.reason or f"it can read {coverage.share:.0%} of the rows"))
         features = self.extract(backbone, self.dataset)
         passed = len(
