@@ -51,7 +51,7 @@ VERSION_ONLY = {"graft"}  # ``from graft import __version__`` costs nothing and 
 # Files that a plug-in folder shares; the other files of the folder are plug-ins, imported by name by nobody.
 SHARED = {
     "data": {
-        "assemble", "columns", "delimited", "formats", "guess", "inputs", "lines", "load", "modality", "pixels", "rows",
+        "assemble", "blocks", "columns", "delimited", "formats", "guess", "inputs", "lines", "load", "modality", "pixels", "rows",
         "splits", "stream",
     },
     "sources": {"base", "folder", "hub", "layers", "loading", "native", "scripts"},
@@ -156,16 +156,9 @@ def test_the_table_itself_has_no_cycle():
     assert tuple(graphlib.TopologicalSorter(MAY).static_order())
 
 
-BACKWARDS = {
-    ("data.formats", "data.delimited"): "the table of suffixes names its readers, and readers fill its blocks",
-}
-
-
 def test_modules_import_each_other_in_no_cycle():
     """Lazy imports count; imports for types only do not."""
     graph = {module_name(path): {name for name, _, typing in imports(path) if not typing and name} for path in FILES}
-    for above, below in BACKWARDS:
-        graph[above].remove(below)
     assert tuple(graphlib.TopologicalSorter(graph).static_order())
 
 

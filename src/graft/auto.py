@@ -376,7 +376,9 @@ class AutoFit:
             reasons = [f"{trial.candidate.name}: {trial.reason}" for trial in failed]
             reasons += [f"{spec.name}: {reason}" for spec, reason in self.left_out]
             hint = "give a larger --budget" if any(t.state in ("skipped", "stopped") for t in failed) else None
-            raise BudgetError(f"nothing could be fitted: {'; '.join(reasons[:3]) or 'no source reads the data'}", hint=hint)
+            raise BudgetError(
+                f"nothing could be fitted: {'; '.join(reasons[:3]) or 'no source reads the data'}", hint=hint
+            )
         rows = np.flatnonzero(np.logical_and.reduce([trial.rows for trial in usable]))
         task, y = self.search.task, self.search.y[rows]
         best = max(allowed, key=lambda trial: score(task, y, trial.outputs[rows]))

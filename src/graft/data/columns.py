@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from graft.core.errors import DataError, OutputError
-from graft.data.formats import Bad, Block
+from graft.data.blocks import Bad, Block
 
 MEMORY = 1 << 25  # bytes of columns from which they are put on disk and memory-mapped
 BAD = 1000  # unusable rows that are remembered by line; more are only counted

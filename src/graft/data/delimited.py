@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from graft.core.errors import DataError
-from graft.data.formats import CHARACTERS, Block, Gather, check_names
+from graft.data.blocks import CHARACTERS, Block, Gather, check_names
 from graft.data.lines import Lines
 
 _LIMIT = threading.Lock()

@@ -5,45 +5,16 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import DataError
+from graft.data.blocks import CHARACTERS, ROWS, Block, Gather, check_names
+from graft.data.delimited import delimited
 from graft.data.lines import Lines
-
-ROWS = 65_536  # rows of a block while loading
-CHARACTERS = 1 << 26  # and at most about 64 MB, so that rows of megabytes stay few
-
-
-class Bad(NamedTuple):
-    """A row that cannot be used: its 0-based number, its file line (or row) and why."""
-
-    number: int
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Block:
-    """Consecutive input rows: the usable ones as columns, the others by name.
-
-    Attributes:
-        table: Columns of the usable rows.
-        numbers: 0-based input position of each usable row (N,).
-        lines: Where each usable row stands in its file (N,).
-        bad: The rows left out.
-        images: Images given as arrays, one per usable row, where there are any.
-    """
-
-    table: pa.Table
-    numbers: np.ndarray
-    lines: np.ndarray
-    bad: tuple[Bad, ...] = ()
-    images: Any = None
 
 
 def blocks(path: Path, *, encoding: str = "utf-8", rows: int = ROWS, columns: Sequence[str] = ()) -> Iterator[Block]:
@@ -68,15 +39,13 @@ def blocks(path: Path, *, encoding: str = "utf-8", rows: int = ROWS, columns: Se
     if not path.exists():
         names = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
         near = difflib.get_close_matches(path.name, names, n=1)
-        raise DataError(f"no such file {str(path)!r}", hint=f"did you mean {near[0]!r}?" if near else None)
+        raise DataError(f"no such file {str(path)!r}", hint=f"did you mean {near[0]!r}?" if near else "check the path")
     if path.stat().st_size == 0:
         raise DataError("the file is empty", where=str(path), hint="it needs a header line and rows below it")
     return _reader(path)(path, encoding, rows, columns)
 
 
 def _reader(path: Path) -> Callable[[Path, str, int, Sequence[str]], Iterator[Block]]:
-    from graft.data.delimited import delimited
-
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     known = {
         ".csv": delimited, ".tsv": delimited, ".tab": delimited, ".jsonl": json_lines, ".ndjson": json_lines,
@@ -85,72 +54,6 @@ def _reader(path: Path) -> Callable[[Path, str, int, Sequence[str]], Iterator[Bl
     if not suffixes or suffixes[-1] not in known:
         raise DataError(f"unknown format {path.name!r}", hint=f"known: {', '.join(known)}; text forms also with .gz")
     return known[suffixes[-1]]
-
-
-class Gather:
-    """Collects rows of cells into blocks: width is checked by the caller, encodability here."""
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self.columns = list(columns)
-        self.number = 0
-        self.cells: list[Sequence[str | None]] = []
-        self.numbers: list[int] = []
-        self.lines: list[int] = []
-        self.bad: list[Bad] = []
-
-    def __len__(self) -> int:
-        return len(self.cells) + len(self.bad)
-
-    def good(self, cells: Sequence[str | None], line: int) -> None:
-        """Add a usable row."""
-        self.cells.append(cells)
-        self.numbers.append(self.number)
-        self.lines.append(line)
-        self.number += 1
-
-    def wrong(self, line: int, reason: str) -> None:
-        """Add a row that cannot be used."""
-        self.bad.append(Bad(self.number, line, reason))
-        self.number += 1
-
-    def block(self) -> Block:
-        """What was gathered, and start anew."""
-        try:
-            table = self._table()
-        except UnicodeEncodeError:  # half of a surrogate pair, which JSON can write and UTF-8 cannot
-            self._leave_out_halves()
-            table = self._table()
-        whole = Block(table, np.array(self.numbers, np.int64), np.array(self.lines, np.int64), tuple(sorted(self.bad)))
-        self.cells, self.numbers, self.lines, self.bad = [], [], [], []
-        return whole
-
-    def _table(self) -> pa.Table:
-        columns = zip(*self.cells, strict=True) if self.cells else [()] * len(self.columns)
-        return pa.Table.from_arrays([pa.array(column, pa.large_string()) for column in columns], names=self.columns)
-
-    def _leave_out_halves(self) -> None:
-        rows = list(zip(self.cells, self.numbers, self.lines, strict=True))
-        whole = [all(_encodable(cell) for cell in cells) for cells, _, _ in rows]
-        self.bad += [
-            Bad(n, line, "half of a surrogate pair") for (_, n, line), ok in zip(rows, whole, strict=True) if not ok
-        ]
-        kept = [row for row, ok in zip(rows, whole, strict=True) if ok]
-        self.cells, self.numbers, self.lines = ([row[i] for row in kept] for i in range(3))
-
-
-def _encodable(cell: str | None) -> bool:
-    try:
-        (cell or "").encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def check_names(names: Sequence[str], path: Path) -> None:
-    """Refuse two columns of one name."""
-    twice = sorted({name for name in names if list(names).count(name) > 1})
-    if twice:
-        raise DataError(f"two columns are named {twice[0]!r}", where=str(path), hint="rename one of them")
 
 
 def as_cell(value: Any) -> str | None:

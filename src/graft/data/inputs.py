@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import DataError
-from graft.data.formats import ROWS, Block, blocks, check_names, plain
+from graft.data.blocks import ROWS, Block, check_names
+from graft.data.formats import blocks, plain
 from graft.data.image import SUFFIXES
 from graft.data.lines import Lines
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 from graft.core.errors import DataError, UsageError
 from graft.core.types import Dataset
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
+from graft.data.blocks import Block
 from graft.data.columns import as_text
-from graft.data.formats import Block
 from graft.data.inputs import Source, open_source
 
 
