@@ -1,0 +1,57 @@
+"""The benchmark runner: rows carry every score, and a partial run keeps the other rows."""
+
+import argparse
+import csv
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def runner(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    import benchmarks.__main__ as runner
+
+    return runner
+
+
+def test_a_row_has_mean_and_range(runner):
+    results = [
+        {"accuracy": a, "n": 10, "seconds": s, "peak_bytes": 5, "facts": {}} for a, s in [(0.5, 1.0), (0.9, 3.0)]
+    ]
+    row = runner._row("set", "system", [0, 1], results)
+    assert (row["mean"], row["low"], row["high"], row["seconds"]) == (pytest.approx(0.7), 0.5, 0.9, 2.0)
+
+
+def test_a_partial_run_keeps_the_other_sets(runner, tmp_path):
+    old = {"rows": [{"set": "a", "mean": 1}, {"set": "b", "mean": 2}]}
+    (tmp_path / "x.json").write_text(json.dumps(old), encoding="utf-8")
+    folders = argparse.Namespace(out=tmp_path, sets=["b"])
+    assert runner._merged(folders, "x", [{"set": "b", "mean": 3}]) == [{"set": "a", "mean": 1}, {"set": "b", "mean": 3}]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "benchmarks" / "experiments").glob("*.toml")), ids=lambda path: path.stem
+)
+def test_every_experiment_names_known_systems_and_sets(path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import sets
+    from benchmarks.systems import SYSTEMS
+
+    experiment = tomllib.loads(path.read_text(encoding="utf-8"))
+    assert set(experiment.get("systems", {})) <= set(SYSTEMS)
+    assert set(experiment.get("sets", [])) <= {*sets.TEXT, *sets.IMAGES, *sets.TABLES}
+
+
+def test_a_sequence_becomes_a_table_of_letter_pairs(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import sets
+
+    (tmp_path / "in.csv").write_text("text,label\nACGT,x\n", encoding="utf-8")
+    written = sets._pairs_of_letters(tmp_path / "in.csv", tmp_path / "out.csv")
+    with written.open(encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["kmer_1", "kmer_2", "kmer_3", "label"], ["AC", "CG", "GT", "x"]]
