@@ -64,7 +64,8 @@ def test_a_transfer_that_helps_is_kept(tiny_bert, store, monkeypatch):
     assert run.answer["source"] == f"hf:{tiny_bert}"
     assert run.answer["score"][0] > 0.85
     assert run.answer["baseline"]["score"][0] < run.answer["score"][1]
-    assert "better than" in run.answer["sentence"]
+    assert "points more than TF-IDF + linear SVM" in run.answer["sentence"]
+    assert "better than" in run.guard["sentence"]
     assert np.mean(model.predict(data) == data.labels) > 0.85
 
 
@@ -105,7 +106,7 @@ def test_naming_the_methods_does_not_hide_that_one_is_useless(store):
     y = np.random.default_rng(2).permutation(np.repeat(["a", "b"], 60)).tolist()
     model, run = fit(load((texts, y)), store, methods=("classical",))
     assert model.name == "classical"
-    assert run.answer["sentence"].endswith("as --methods asks for it")
+    assert run.guard["sentence"].endswith("as --methods asks for it")
 
 
 @pytest.mark.parametrize("kind", ["table", "regression", "image"])

@@ -270,10 +270,17 @@ def _trial_row(trial: Trial, value: Score | None) -> dict[str, Any]:
 
 
 def _sentence(run: Run) -> str:
-    """The answer in words."""
-    answer, guard = run.answer, run.guard
-    value, low, high = answer["score"]
+    """The answer in one plain sentence; intervals and the guard's reasons stand beside it."""
+    answer = run.answer
+    value, metric, baseline = answer["score"][0], answer["metric"], answer["baseline"]
     name = answer["trial"][:1].upper() + answer["trial"][1:]
-    metric = answer["metric"].replace("_", " ").replace("r2", "R²")
-    text = f"{name} scores {value:.3f} {metric} [{low:.3f}, {high:.3f}] on held-out rows."
-    return f"{text} {guard['sentence']}"
+    text = {
+        "accuracy": f"{name} gets {value:.1%} of unseen rows right",
+        "macro_f1": f"{name} reaches a macro F1 of {value:.3f} on unseen rows",
+        "r2": f"{name} explains {value:.0%} of the variance of unseen rows",
+    }[metric]
+    if baseline and baseline["name"] != answer["trial"]:
+        gap = 100 * (value - baseline["score"][0])
+        return f"{text}, {abs(gap):.1f} points {'more' if gap >= 0 else 'less'} than {baseline['name']}."
+    tried = any(trial["source"] and trial["state"] == "done" for trial in run.trials)
+    return f"{text}; no transfer that was tried beats it beyond noise." if tried else f"{text}."
