@@ -81,7 +81,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(graft, good, here, tiny_be
         done.fails(130, "interrupted", "--out run --resume")
         graft("fit", good, *LONG, "--models", tiny_bert, "--resume", "--seed", "1").fails(2, "had another seed")
         graft("fit", good, *LONG, "--resume").fails(2, "had another models")
-    finished_before = {path: path.stat().st_mtime_ns for path in here.glob(".run.partial/work/*.npz")}
+    finished_before = {path: path.stat().st_mtime_ns for path in (here / ".run.partial").rglob("*.npz")}
     assert len(finished_before) >= 7
     graft("fit", good, *LONG, "--models", tiny_bert, "--resume").works("Answer")
     resumed = json.loads((here / "run" / "run.json").read_text())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,21 +212,21 @@ def list_models(*, modality: str | None = None, folders: tuple[str, ...] = ()) -
     return sorted(specs, key=lambda spec: (spec.modality, spec.parameters, spec.uri))
 
 
-class Source:
+class Source(ABC):
     """A URI scheme: one file in ``sources/``, an instance registered with ``SOURCES.register("scheme")``."""
 
+    @abstractmethod
     def recognises(self, folder: Path) -> bool:
         """Whether a local folder is a model of this scheme."""
-        raise NotImplementedError
 
+    @abstractmethod
     def list(self, folders: tuple[str, ...]) -> list[ModelSpec]:
         """Models reachable now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def describe(self, location: str) -> ModelSpec:
         """Facts about one model, without loading weights."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, location: str) -> Backbone:
         """Open one model."""
-        raise NotImplementedError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,16 +90,16 @@ class NativeBackbone(Backbone):
         (folder / "graft.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
 
-class Reader:
+class Reader(ABC):
     """Turns raw rows into an encoder's batches; one per modality."""
 
+    @abstractmethod
     def encode(self, examples: Any) -> list[Any]:
         """Encode raw rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def collate(self, encoded: list[Any]) -> Batch:
         """Stack encoded rows."""
-        raise NotImplementedError
 
     def length(self, encoded: Any) -> int:
         """Cost of one row."""

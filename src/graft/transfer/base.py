@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -51,7 +52,7 @@ class Setting:
     checkpoint: Path | None = None
 
 
-class BaseTransfer(BaseEstimator):
+class BaseTransfer(BaseEstimator, ABC):
     """Base of all ways to transfer.  A subclass writes ``_fit``, ``_outputs``, ``_arrays`` and ``_restore``.
 
     Attributes:
@@ -133,18 +134,21 @@ class BaseTransfer(BaseEstimator):
         """Class names in column order."""
         return np.asarray(self.task_.classes, dtype=object)
 
+    @abstractmethod
     def _fit(self, data: Dataset, setting: Setting) -> None:
-        raise NotImplementedError
+        """Learn; ``task_`` and ``recipe_`` are set."""
 
+    @abstractmethod
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
-        raise NotImplementedError
+        """Class probabilities (n, C) or standardised values (n,), before calibration."""
 
+    @abstractmethod
     def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON state and arrays to save."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        raise NotImplementedError
+        """The inverse of ``_arrays``."""
 
     # -- sources -----------------------------------------------------------------------------------------------------
 
