@@ -329,6 +329,8 @@ def _result(result: dict[str, Any], say: dict[str, str]) -> list[str]:
 
 
 def _cell(row: dict[str, Any], *, best: float) -> str:
+    if row["metric"] == "seconds":  # steps of one system, not rivals: time and the memory that cannot be given back
+        return f"{row['seconds']:.0f} s, {row['peak_anonymous_bytes'] / 2**20:,.0f} MiB"
     mean = f"{row['mean']:.3f}"
     spread = f" ({row['low']:.3f}–{row['high']:.3f})" if len(row["scores"]) > 1 else ""
     seconds = row.get("seconds")
