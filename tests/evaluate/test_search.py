@@ -43,6 +43,12 @@ def calls(monkeypatch):
             notes.append(("ask", data.rows.tolist(), store))
             return np.tile([Fake.value, 1 - Fake.value], (len(data), 1))
 
+        def _arrays(self):
+            return {}, {}
+
+        def _restore(self, state, arrays):
+            raise AssertionError("a search opens no saved model")
+
     Fake.notes = notes
     monkeypatch.setitem(TRANSFERS._entries, "fake", Fake)
     TRANSFERS["fake"]
