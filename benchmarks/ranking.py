@@ -74,22 +74,14 @@ def _one(name: str, folders: argparse.Namespace, work: Path) -> list[dict[str, A
     for score in ("logme", "h_score"):
         scored = [row for row in ranked.rows if score in row.scores]
         picks[score] = max(scored, key=lambda row: row.scores[score][0]).spec.uri
-    rows.append(
-        {
-            "set": name,
-            "system": "regret in points",
-            "metric": "regret",
-            "seeds": [0],
-            "scores": [],
-            "mean": None,
-            "low": None,
-            "high": None,
-            "seconds": seconds,
-            "all_plain_seconds": sum(plain.values()),
-            "regret": {how: round(100 * (top - best[uri]), 2) for how, uri in picks.items()},
-            "mean_regret_of_a_random_pick": round(100 * (top - float(np.mean(list(best.values())))), 2),
-        }
-    )
+    regret = {how: round(100 * (top - best[uri]), 2) for how, uri in picks.items()}
+    regret["random pick, mean"] = round(100 * (top - float(np.mean(list(best.values())))), 2)
+    for how, points in regret.items():
+        rows.append({
+            "set": name, "system": f"regret of {how}", "metric": "points", "seeds": [0], "scores": [points],
+            "mean": points, "low": points, "high": points, "all_plain_seconds": sum(plain.values()),
+            **({"seconds": seconds} if how == "probe" else {}),
+        })  # fmt: skip
     for row in rows:
         print({key: row[key] for key in row if key not in ("rank_scores", "seeds")}, flush=True)
     return rows

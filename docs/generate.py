@@ -317,7 +317,8 @@ def _result(result: dict[str, Any], say: dict[str, str]) -> list[str]:
     for name, metric in dict.fromkeys((row["set"], row["metric"]) for row in rows):
         cells = {row["system"]: row for row in rows if (row["set"], row["metric"]) == (name, metric)}
         known = METRICS.get(metric)
-        pick: Callable[..., float] = max if known is None or known.larger else min
+        larger = metric != "points" if known is None else known.larger  # points are lost, seconds are not compared
+        pick: Callable[..., float] = max if larger else min
         best = pick(row["mean"] for row in cells.values())
         found = (_cell(cells[one], best=best) if one in cells else "" for one in systems)
         lines.append((name, metric.replace("_", " "), *found))
