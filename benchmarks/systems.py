@@ -33,7 +33,8 @@ def graft_fit(
     seconds = time.perf_counter() - start
     held_out = load(test, like=data)
     predicted = model.predict(held_out)
-    facts = {key: run.answer[key] for key in ("trial", "score", "metric", "seconds", "settings")}
+    facts = {key: run.answer[key] for key in ("trial", "score", "metric", "seconds")}
+    facts["settings"] = {key: value for key, value in run.answer["settings"].items() if key != "source"}  # a local path
     facts["trials"] = [{key: t[key] for key in ("name", "state", "score", "seconds", "reason")} for t in run.trials]
     return {"truth": held_out.labels, "predicted": predicted, "seconds": seconds, "facts": facts}
 
