@@ -306,8 +306,7 @@ class AutoFit:
             return lambda rows: 0.5 + max(0, rows - known) * row.cost + rows * row.spec.hidden_size * 1e-7
         cost = self._cost(row)
         transfer = TRANSFERS[method](row.spec, **settings)
-        share = settings.get("share", 1.0)
-        return lambda rows: cost.training(rows, transfer.steps(rows), transfer.batch_size, share=share)
+        return lambda rows: cost.training(rows, transfer.steps(rows), transfer.batch_size)
 
     def _cost(self, row: RankRow) -> Cost:
         return self._costs.setdefault(row.spec.uri, Cost(row.cost, row.spec.parameters))

@@ -16,8 +16,8 @@ from transformers import AutoImageProcessor
 
 from graft.core.errors import DataError, SourceError
 from graft.core.types import ModelSpec
-from graft.sources.base import Backbone, Batch
-from graft.sources.layers import both_outputs, find_blocks, find_stem
+from graft.sources.base import Batch
+from graft.sources.layers import NetworkBackbone, find_blocks
 from graft.sources.loading import first_line, quiet
 from graft.sources.text import config_digest, copy_card, save_network
 
@@ -115,7 +115,7 @@ def _center(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return image[top : top + height, left : left + width]
 
 
-class ImageBackbone(Backbone):
+class ImageBackbone(NetworkBackbone):
     """A vision network of transformers with its image processor.
 
     A layer is the last output at each resolution (convolutional networks) or the output of each block
@@ -143,11 +143,6 @@ class ImageBackbone(Backbone):
         self._class_token = any(
             name.rsplit(".", 1)[-1] == "cls_token" for name, _ in self.network.named_parameters()
         ) and not getattr(self.model.config, "use_mean_pooling", False)
-
-    @property
-    def network(self) -> nn.Module:
-        """The network without its head."""
-        return self.model.base_model if self._has_head else self.model
 
     def train(self, mode: bool = True) -> ImageBackbone:
         """Switch to training; BatchNorm layers stay in evaluation."""
@@ -187,10 +182,6 @@ class ImageBackbone(Backbone):
             return {"pixel_values": self.reader.pixels(encoded)}
         return {"pixel_values": torch.from_numpy(np.stack(encoded))}
 
-    def forward_features(self, batch: Batch) -> list[Tensor]:
-        """The chosen layers, bottom to top."""
-        return self._layers(self.network(**batch, output_hidden_states=True, return_dict=True))
-
     def _layers(self, output: Any) -> list[Tensor]:
         hidden = list(output.hidden_states)
         if len(hidden) == self._count + 1:  # the first is the stem's output
@@ -210,17 +201,6 @@ class ImageBackbone(Backbone):
             or (above is hidden[-1] and layer.shape[1] != above.shape[1])
         ]  # fmt: skip
 
-    def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
-        """Layers and logits in one pass."""
-        if not self.spec.classes:
-            return self.forward_features(batch), None
-        output, logits = both_outputs(self.model, self.network, batch)
-        return self._layers(output), logits
-
-    def classify(self, batch: Batch) -> Tensor | None:
-        """Logits of the model's own head, or None."""
-        return self.model(**batch, return_dict=True).logits if self.spec.classes else None
-
     def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Mean over positions, or the class token."""
         del batch
@@ -229,14 +209,6 @@ class ImageBackbone(Backbone):
         if hidden.ndim == 3:
             return hidden[:, 0] if self._class_token else hidden.mean(1)
         return hidden
-
-    def stem(self) -> list[nn.Module]:
-        """First convolution or patch embeddings."""
-        return find_stem(self.network, self._path)
-
-    def blocks(self) -> list[nn.Module]:
-        """Stages, inverted residuals or transformer blocks, bottom to top."""
-        return find_blocks(self.network)[1]
 
     def preprocessing(self) -> dict[str, Any]:
         """How pictures become pixels."""

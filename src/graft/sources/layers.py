@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 from torch import Tensor, nn
+
+from graft.sources.base import Backbone, Batch
 
 
 def _size(module: nn.Module) -> int:
@@ -61,3 +64,46 @@ def both_outputs(model: nn.Module, network: nn.Module, batch: dict[str, Tensor])
     finally:
         handle.remove()
     return kept[0], logits
+
+
+class NetworkBackbone(Backbone):
+    """A network of transformers, with or without its head.
+
+    A subclass sets ``model``, ``_has_head`` and ``_path`` (of the list of blocks), and says which outputs are layers.
+    """
+
+    model: Any
+    _has_head: bool
+    _path: str
+
+    @property
+    def network(self) -> nn.Module:
+        """The network without its head."""
+        return self.model.base_model if self._has_head else self.model
+
+    @abstractmethod
+    def _layers(self, output: Any) -> list[Tensor]:
+        """The layers among the outputs, bottom to top."""
+
+    def forward_features(self, batch: Batch) -> list[Tensor]:
+        """Outputs of every block or stage, bottom to top."""
+        return self._layers(self.network(**batch, output_hidden_states=True, return_dict=True))
+
+    def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
+        """Layers and logits in one pass."""
+        if not self.spec.classes:
+            return self.forward_features(batch), None
+        output, logits = both_outputs(self.model, self.network, batch)
+        return self._layers(output), logits
+
+    def classify(self, batch: Batch) -> Tensor | None:
+        """Logits of the model's own head, or None."""
+        return self.model(**batch, return_dict=True).logits if self.spec.classes else None
+
+    def stem(self) -> list[nn.Module]:
+        """Embeddings or the first convolution."""
+        return find_stem(self.network, self._path)
+
+    def blocks(self) -> list[nn.Module]:
+        """Blocks or stages, bottom to top."""
+        return find_blocks(self.network)[1]

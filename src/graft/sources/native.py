@@ -111,9 +111,9 @@ class Reader(ABC):
         del examples
         return Coverage()
 
+    @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """JSON and arrays to save."""
-        raise NotImplementedError
 
 
 class TextReader(Reader):

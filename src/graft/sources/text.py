@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from graft.core.errors import DataError, SourceError
 from graft.core.types import ModelSpec
 from graft.sources import scripts
-from graft.sources.base import Backbone, Batch, Coverage
-from graft.sources.layers import both_outputs, find_blocks, find_stem
+from graft.sources.base import Batch, Coverage
+from graft.sources.layers import NetworkBackbone, find_blocks
 from graft.sources.loading import quiet
 
 LONGEST = 512  # tokens; longer texts are cut unless a source says otherwise
@@ -69,7 +69,7 @@ POOLINGS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class TextBackbone(Backbone):
+class TextBackbone(NetworkBackbone):
     """A text network of transformers with its tokenizer.
 
     A layer is the output of a block; the last one is the network's output, after its final normalisation if it has
@@ -110,13 +110,6 @@ class TextBackbone(Backbone):
         self._path, _ = find_blocks(self.network)
         self._pad = pad_number(tokenizer, self.model.config)
         self._segments = getattr(self.model.config, "type_vocab_size", 0) > 1
-
-    @property
-    def network(self) -> nn.Module:
-        """The network without its head."""
-        if not self._has_head:
-            return self.model
-        return self.model.base_model
 
     def preprocess(self, examples: Any) -> list[np.ndarray]:
         """Tokenize texts or pairs of texts.
@@ -171,35 +164,12 @@ class TextBackbone(Backbone):
         hidden[-1] = output.last_hidden_state
         return hidden
 
-    def forward_features(self, batch: Batch) -> list[Tensor]:
-        """Outputs (B, T, D) of every block, bottom to top."""
-        return self._layers(self.network(**batch, output_hidden_states=True, return_dict=True))
-
-    def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
-        """Layers and logits in one pass."""
-        if not self.spec.classes:
-            return self.forward_features(batch), None
-        output, logits = both_outputs(self.model, self.network, batch)
-        return self._layers(output), logits
-
-    def classify(self, batch: Batch) -> Tensor | None:
-        """Logits of the model's own head, or None."""
-        return self.model(**batch, return_dict=True).logits if self.spec.classes else None
-
     def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Pool over real tokens."""
         if hidden.ndim == 2:
             return hidden
         parts = [POOLINGS[name](hidden, batch["attention_mask"]) for name in self.pooling]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-    def stem(self) -> list[nn.Module]:
-        """Embeddings."""
-        return find_stem(self.network, self._path)
-
-    def blocks(self) -> list[nn.Module]:
-        """Blocks, bottom to top."""
-        return find_blocks(self.network)[1]
 
     def coverage(self, examples: Any) -> Coverage:
         """Whether vocabulary and model card cover the script of the rows."""
