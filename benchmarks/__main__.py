@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,13 @@ def cell(system: str, name: str, seed: int, options: dict[str, Any], folders: ar
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[str, Any]]:
+def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     """Every system on every set; systems take turns, so a drift of the machine meets all of them."""
-    rows = []
+    systems = {s: o for s, o in experiment["systems"].items() if not folders.systems or s in folders.systems}
     for name in folders.sets or experiment["sets"]:
-        wanted = {s: o for s, o in experiment["systems"].items() if name in o.get("sets", experiment["sets"])}
+        wanted = {s: o for s, o in systems.items() if name in o.get("sets", experiment["sets"])}
         found: dict[str, list[dict[str, Any]]] = {system: [] for system in wanted}
-        most = max(len(options["seeds"]) for options in wanted.values())
+        most = max((len(options["seeds"]) for options in wanted.values()), default=0)
         for turn, system in itertools.product(range(most), wanted):
             seeds = wanted[system]["seeds"]
             if turn < len(seeds):
@@ -50,8 +51,7 @@ def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[s
                     flush=True,
                 )
                 found[system].append(result)
-        rows += [_row(name, system, wanted[system]["seeds"], results) for system, results in found.items()]
-    return rows
+        yield [_row(name, system, wanted[system]["seeds"], results) for system, results in found.items()]
 
 
 def _row(name: str, system: str, seeds: list[int], results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -83,6 +83,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="folder of data sets")
     parser.add_argument("--models", required=True, help="folder of models")
     parser.add_argument("--sets", nargs="*", help="only these sets")
+    parser.add_argument("--systems", nargs="*", help="only these systems")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     folders = parser.parse_args()
     from benchmarks.ranking import ranking
@@ -91,28 +92,36 @@ def main() -> None:
     kinds = {"grid": grid, "ranking": ranking, "scale": scale}
     for name in folders.names or sorted(path.stem for path in (HERE / "experiments").glob("*.toml")):
         experiment = tomllib.loads((HERE / "experiments" / f"{name}.toml").read_text(encoding="utf-8"))
-        rows = kinds[experiment["kind"]](experiment, folders)
-        facts = environment()
-        result = {
-            "name": name,
-            "title": experiment["title"],
-            "date": datetime.now(UTC).date().isoformat(),
-            "machine": {key: facts[key] for key in ("cpu", "cores", "memory_bytes", "os", "python")},
-            "versions": facts["packages"],
-            "rows": _merged(folders, name, rows),
-            "notes": experiment.get("notes", []),
-        }
-        folders.out.mkdir(exist_ok=True)
-        (folders.out / f"{name}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+        for rows in kinds[experiment["kind"]](experiment, folders):
+            _write(folders, name, experiment, rows)  # at once: a run that is cut off has lost nothing
 
 
-def _merged(folders: argparse.Namespace, name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """With --sets, the rows of the other sets stay as they were."""
+def _write(folders: argparse.Namespace, name: str, experiment: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    """Put rows in the place of those of the same set and system; the others stay as they were."""
     path = folders.out / f"{name}.json"
-    if not folders.sets or not path.exists():
-        return rows
-    kept = [row for row in json.loads(path.read_text(encoding="utf-8"))["rows"] if row["set"] not in folders.sets]
-    return kept + rows
+    earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    today = datetime.now(UTC).date().isoformat()
+    new = {(row["set"], row["system"]): {**row, "date": today} for row in rows}
+    merged = [new.pop((row["set"], row["system"]), row) for row in earlier] + list(new.values())
+    facts = environment()
+    result = {
+        "name": name,
+        "title": experiment["title"],
+        "date": today,
+        "machine": {key: facts[key] for key in ("cpu", "cores", "memory_bytes", "os", "python")},
+        "versions": facts["packages"],
+        "rows": sorted(merged, key=lambda row: _place(experiment, row)),
+        "notes": experiment.get("notes", []),
+    }
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _place(experiment: dict[str, Any], row: dict[str, Any]) -> tuple[int, int]:
+    """Where a row stands in the plan."""
+    sets, systems = list(experiment.get("sets", [])), list(experiment.get("systems", []))
+    place = lambda names, one: names.index(one) if one in names else len(names)  # noqa: E731
+    return place(sets, row["set"]), place(systems, row["system"])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,11 @@ import numpy as np
 from benchmarks import sets
 
 
-def ranking(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[str, Any]]:
-    rows = []
+def ranking(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     for name in folders.sets or experiment["sets"]:
         with tempfile.TemporaryDirectory() as work:
             os.environ["GRAFT_CACHE"] = work
-            rows += _one(name, folders, Path(work))
-    return rows
+            yield _one(name, folders, Path(work))
 
 
 def _one(name: str, folders: argparse.Namespace, work: Path) -> list[dict[str, Any]]:

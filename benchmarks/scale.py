@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,7 @@ import numpy as np
 from benchmarks import sets
 
 
-def scale(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[str, Any]]:
-    rows = []
+def scale(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     source = f"hf:{Path(folders.models) / experiment['source']}"
     for count in experiment["rows"]:
         with tempfile.TemporaryDirectory() as name:
@@ -55,8 +55,7 @@ def scale(experiment: dict[str, Any], folders: argparse.Namespace) -> list[dict[
                     "rows": count,
                 }
                 print(row, flush=True)
-                rows.append(row)
-    return rows
+                yield [row]
 
 
 def _write(data: Path, path: Path, count: int) -> None:

@@ -28,10 +28,19 @@ def test_a_row_has_mean_and_range(runner):
 
 
 def test_a_partial_run_keeps_the_other_sets(runner, tmp_path):
-    old = {"rows": [{"set": "a", "mean": 1}, {"set": "b", "mean": 2}]}
-    (tmp_path / "x.json").write_text(json.dumps(old), encoding="utf-8")
-    folders = argparse.Namespace(out=tmp_path, sets=["b"])
-    assert runner._merged(folders, "x", [{"set": "b", "mean": 3}]) == [{"set": "a", "mean": 1}, {"set": "b", "mean": 3}]
+    old = {"rows": [{"set": s, "system": m, "mean": 1} for s in "ba" for m in "xy"]}
+    (tmp_path / "q.json").write_text(json.dumps(old), encoding="utf-8")
+    plan = {"title": "t", "sets": ["a", "b", "c"], "systems": {"x": {}, "y": {}}}
+    new = [{"set": s, "system": "x", "mean": 2} for s in "bc"]
+    runner._write(argparse.Namespace(out=tmp_path), "q", plan, new)
+    rows = json.loads((tmp_path / "q.json").read_text(encoding="utf-8"))["rows"]
+    assert [(row["set"], row["system"], row["mean"], "date" in row) for row in rows] == [
+        ("a", "x", 1, False),
+        ("a", "y", 1, False),
+        ("b", "x", 2, True),
+        ("b", "y", 1, False),
+        ("c", "x", 2, True),
+    ]
 
 
 @pytest.mark.parametrize(

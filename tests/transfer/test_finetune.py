@@ -26,7 +26,7 @@ def moved(before, after):
 
 
 def test_without_rates_it_is_the_probe_on_the_last_layer(tiny_bert, texts):
-    tuned = Finetune(f"hf:{tiny_bert}", lr=0.0, head_lr=0.0, epochs=1).fit(*texts)
+    tuned = Finetune(f"hf:{tiny_bert}", head_start="probe", lr=0.0, head_lr=0.0, epochs=1).fit(*texts)
     probe = Probe(f"hf:{tiny_bert}", layers="last").fit(*texts)
     np.testing.assert_allclose(tuned.predict_proba(texts[0]), probe.predict_proba(texts[0]), atol=1e-4)
     assert not moved(weights(open_model(f"hf:{tiny_bert}")), weights(tuned.backbone_))
@@ -50,7 +50,7 @@ def test_only_the_asked_for_blocks_change(tiny_bert, texts, blocks):
 
 def test_it_learns_pictures(tiny_vit):
     pictures, y = make_pictures(40)
-    tuned = Finetune(f"hf:{tiny_vit}", epochs=15, lr=1e-3).fit(pictures, y)
+    tuned = Finetune(f"hf:{tiny_vit}", epochs=15, lr=1e-3, head_start="probe").fit(pictures, y)
     assert np.mean(tuned.predict(pictures) == np.asarray(y)) > 0.8
 
 
@@ -116,7 +116,7 @@ def test_a_killed_fit_resumes_to_the_same_bytes(tiny_bert, texts, tmp_path, monk
 
 def test_no_time_left_gives_the_head_start(tiny_bert, texts):
     data = load(texts)
-    tuned = Finetune(f"hf:{tiny_bert}", epochs=1000).fit(data, setting=Setting(clock=Clock(0.0)))
+    tuned = Finetune(f"hf:{tiny_bert}", epochs=1000, head_start="probe").fit(data, setting=Setting(clock=Clock(0.0)))
     assert tuned.stopped_
     assert np.mean(tuned.predict(data) == data.labels) > 0.9
 
@@ -141,6 +141,24 @@ def test_steps():
 def test_head_start_must_be_known(tiny_bert, texts):
     with pytest.raises(UsageError, match="no head start 'prob'"):
         Finetune(f"hf:{tiny_bert}", head_start="prob").fit(*texts)
+
+
+@pytest.mark.parametrize(("share", "start"), [(1000, "zero"), (0, "probe")])
+def test_the_head_starts_from_the_probe_where_rows_suffice(tiny_bert, texts, monkeypatch, share, start):
+    monkeypatch.setattr("graft.transfer.finetune.HEAD_SHARE", share)
+    chosen, named = (Finetune(f"hf:{tiny_bert}", head_start=h, lr=0.0, head_lr=0.0).fit(*texts) for h in (None, start))
+    assert np.array_equal(chosen.predict_proba(texts[0]), named.predict_proba(texts[0]))
+
+
+def test_the_head_start_reads_no_more_rows_than_it_needs(tiny_bert, texts, monkeypatch):
+    monkeypatch.setattr("graft.transfer.finetune.HEAD_ROWS", 6)
+    seen = []
+    original = Finetune._features
+    monkeypatch.setattr(
+        Finetune, "_features", lambda self, data, *more: seen.append(len(data)) or original(self, data, *more)
+    )
+    Finetune(f"hf:{tiny_bert}", head_start="probe", epochs=1).fit(*texts)
+    assert seen[0] == 6
 
 
 def test_a_zero_head_starts_from_equal_chances(tiny_bert, texts):
@@ -207,5 +225,5 @@ def test_imbalance_is_seen_by_the_loss():
     data = load((texts, y))
     assert data.task.metric == "macro_f1"
     backbone = build_backbone(data)
-    tuned = Finetune(copy.deepcopy(backbone), epochs=15, lr=1e-3).fit(data)
+    tuned = Finetune(copy.deepcopy(backbone), epochs=15, lr=1e-3, head_start="probe").fit(data)
     assert np.mean(tuned.predict(data)[data.labels == "rare"] == "rare") > 0.3

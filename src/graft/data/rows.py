@@ -17,7 +17,7 @@ from graft.core.errors import DataError
 from graft.data.columns import as_numbers, as_text, take
 from graft.data.image import decode
 
-CHUNK = 65_536  # rows hashed at a time
+CHUNK = 8_192  # rows hashed at a time
 
 
 def _hash(value: bytes) -> int:

@@ -40,6 +40,7 @@ class MasterWeights:
     def __init__(self, module: nn.Module) -> None:
         self.masters: dict[nn.Parameter, nn.Parameter] = {}
         self.frozen: dict[nn.Parameter, torch.Tensor] = {}
+        self.gradients: dict[nn.Parameter, torch.Tensor] = {}  # their memory stays: fresh pages cost more than the copy
         for part in module.modules():
             if isinstance(part, LOW):
                 for parameter in part.parameters(recurse=False):
@@ -61,9 +62,18 @@ class MasterWeights:
 
     def pull_gradients(self) -> None:
         """Hand the gradients of the module to the masters."""
+        rough, exact = [], []
         for parameter, master in self.masters.items():
-            master.grad = None if parameter.grad is None else parameter.grad.float()
-            parameter.grad = None
+            master.grad = None
+            if parameter.grad is not None:
+                if master not in self.gradients:
+                    self.gradients[master] = torch.empty_like(master.data)
+                master.grad = self.gradients[master]
+                rough.append(parameter.grad)
+                exact.append(master.grad)
+                parameter.grad = None
+        if rough:
+            torch._foreach_copy_(exact, rough)
 
     def push(self) -> None:
         """Copy the masters into the module, rounded."""

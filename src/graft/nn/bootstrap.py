@@ -17,7 +17,7 @@ Weighted = Callable[[np.ndarray], np.ndarray]
 Interval = tuple[float, float, float]
 
 TIMES = 1000
-_HELD = 1 << 22  # weights held at a time: 32 MB
+_HELD = 1 << 21  # weights held at a time: 16 MB
 
 
 def accuracy(y: np.ndarray, outputs: np.ndarray) -> Weighted:

@@ -16,7 +16,7 @@ from graft.nn.ridge import STRENGTHS, fit_ridge
 if TYPE_CHECKING:
     from torch import nn
 
-IN_MEMORY = 1 << 29  # bytes of float32 features read at once; above it they are read block by block
+IN_MEMORY = 1 << 26  # bytes of float32 features read at once; above it they are read block by block
 CHOOSE_ROWS = 20_000  # rows on which layers are chosen; the chosen ones are fitted on all
 
 
@@ -38,7 +38,9 @@ class LayerRows:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
-        return self.features.layer(*self.layers, rows=rows) / self.scale
+        values = self.features.layer(*self.layers, rows=rows)  # a copy: concatenated
+        values /= self.scale
+        return values
 
     def read(self) -> Any:
         """The rows as one array if they fit into memory, else this object, which gives blocks of them."""
@@ -55,7 +57,7 @@ class LinearHead:
         coef: Coefficients (d, k).
         intercept: Intercepts (k,).
         temperature: Softmax temperature of the class scores; 1 for regression.
-        loo: Left-out scores (n, k) on the training rows.
+        loo: Left-out scores (m, k) on training rows, all or evenly spaced ones.
         error: Left-out squared error.
         strength: Ridge strength that was chosen.
     """
@@ -184,7 +186,7 @@ def _fit(
     scale = _scale(features, layers)
     weight = task.sample_weights(y)
     fit = fit_ridge(LayerRows(features, layers, scale).read(), targets(y, task), weight=weight, strengths=strengths)
-    temperature = fit_temperature(fit.loo, y, prior=1) if task.is_classification else 1.0
+    temperature = fit_temperature(fit.loo, y[fit.rows], prior=1) if task.is_classification else 1.0
     return LinearHead(
         layers, scale, fit.coef, fit.intercept, temperature, fit.loo, float(fit.errors.min()), fit.strength
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -99,6 +99,16 @@ class NetworkBackbone(Backbone):
     def classify(self, batch: Batch) -> Tensor | None:
         """Logits of the model's own head, or None."""
         return self.model(**batch, return_dict=True).logits if self.spec.classes else None
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode; on a CPU with attention written out, whose backward pass is the fastest there."""
+        now = self.model.config._attn_implementation  # noqa: SLF001  (has no other name)
+        if self.__dict__.setdefault("_attention", now) == "sdpa":  # the network may know no other than the plain one
+            on_cpu = next(self.parameters()).device.type == "cpu"
+            kind = "eager" if mode and on_cpu else "sdpa"
+            if kind != now:
+                self.model.set_attn_implementation(kind)
+        return super().train(mode)
 
     def stem(self) -> list[nn.Module]:
         """Embeddings or the first convolution."""

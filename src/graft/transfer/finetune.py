@@ -33,6 +33,8 @@ from graft.transfer.base import BaseTransfer, Setting
 IN_MEMORY = 1 << 31  # bytes of encoded rows kept; above it rows are encoded again in every epoch
 MIN_STEPS = 150  # small data is seen often enough to take this many steps …
 MAX_EPOCHS = 20  # … but never more often than this
+HEAD_ROWS = 2_000  # rows that the head's start is fitted on: more cost a pass and change nothing that training keeps
+HEAD_SHARE = 4  # rows per feature from which the head starts from the probe; with fewer it nearly interpolates the rows
 SORTED_BATCHES = 50  # batches of similar length are cut from windows of this many
 
 
@@ -40,8 +42,10 @@ SORTED_BATCHES = 50  # batches of similar length are cut from windows of this ma
 class Finetune(BaseTransfer):
     """Train the top blocks of a source with a new linear head.
 
-    The head starts from the closed-form probe on the last layer, token embeddings stay as they are, batches hold rows
-    of similar length, and matrix products run in bfloat16 where the machine is faster with it (weights stay float32).
+    On enough rows the head starts from the closed-form probe on the last layer; on few the probe fits them so well that
+    no gradient is left for the network (200 rows of TREC: 0.85 held out against 0.88 from zero).  Token embeddings stay
+    as they are, batches hold rows of similar length, and matrix products run in bfloat16 where the machine is faster
+    with it (weights stay float32).
 
     Args:
         source: URI or ``ModelSpec``.
@@ -54,7 +58,7 @@ class Finetune(BaseTransfer):
         weight_decay: Decoupled weight decay.
         warmup: Share of the steps over which the rate rises.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
-        head_start: ``"probe"`` or ``"zero"``.
+        head_start: ``"probe"``, ``"zero"``, or None: the probe from four rows per feature.
         dropout: Dropout inside the source while training; None leaves what the source was made with.
         seed: Seed of order and dropout.
 
@@ -84,7 +88,7 @@ class Finetune(BaseTransfer):
         weight_decay: float = 0.01,
         warmup: float = 0.1,
         optimizer: str = "adamw",
-        head_start: str = "probe",
+        head_start: str | None = None,
         dropout: float | None = 0.0,
         seed: int = 0,
     ) -> None:
@@ -109,8 +113,8 @@ class Finetune(BaseTransfer):
         return max(1, round(epochs * per_epoch))
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
-        if self.head_start not in ("probe", "zero"):
-            raise UsageError(f"no head start {self.head_start!r}", hint="use probe or zero")
+        if self.head_start not in (None, "probe", "zero"):
+            raise UsageError(f"no head start {self.head_start!r}", hint="use probe, zero, or None")
         with seeded(self.seed):
             self._train(data, setting)
 
@@ -157,11 +161,13 @@ class Finetune(BaseTransfer):
         return copy.deepcopy(backbone) if backbone is self.source else backbone
 
     def _head(self, backbone: Backbone, data: Dataset, setting: Setting) -> torch.nn.Linear:
-        if self.head_start == "probe":
+        enough = len(data) >= HEAD_SHARE * backbone.spec.hidden_size
+        if (self.head_start or ("probe" if enough else "zero")) == "probe":
             self.backbone_ = backbone.eval()
-            features = self._features(data, setting.store, setting)
+            rows = np.linspace(0, len(data) - 1, min(len(data), HEAD_ROWS)).astype(np.int64)
+            features = self._features(data.select(rows), setting.store, setting)
             self.backbone_, self.precision_ = None, None  # training changes the weights
-            return fit_probe(features, data.y, data.task, layers="last").module()
+            return fit_probe(features, data.y[rows], data.task, layers="last").module()
         head = torch.nn.Linear(backbone.spec.hidden_size, data.task.outputs)
         torch.nn.init.zeros_(head.weight)
         torch.nn.init.zeros_(head.bias)
