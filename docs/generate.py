@@ -16,7 +16,7 @@ from typing import Any
 
 import graft
 from graft.cli import app
-from graft.core.registry import SCORES, SOURCES, TRANSFERS
+from graft.core.registry import OBJECTIVES, SCORES, SOURCES, TRANSFERS
 from graft.evaluate.metrics import METRICS
 from graft.ranking.rank import DEFAULT_SCORES
 
@@ -25,6 +25,7 @@ REFERENCE = Path("docs/reference")
 RESULTS = ROOT / "benchmarks" / "results"
 NOTICE = "<!-- Written by docs/generate.py; edit the code it is read from, then run `make docs`. -->"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "References", "Reference", "Example", "Examples")
+WIDEST = 6  # systems that stand side by side; more stand below each other
 MARKERS = {"start": "<!-- results:start -->", "end": "<!-- results:end -->"}
 METRIC_WORDS = {
     "accuracy": "Share of rows whose most probable class is the right one. The interval is Wilson's.",
@@ -210,6 +211,22 @@ def transfers() -> str:
     return page("Transfers", introduction, parts)
 
 
+def objectives() -> str:
+    """One section per pretraining objective."""
+    rows, parts = [], []
+    for name, cls in OBJECTIVES.items():
+        reads = "; ".join(f"{modality}: {', '.join(encoders)}" for modality, encoders in cls.encoders.items())
+        rows.append((f"[`{name}`](#{name})", cls.label, reads))
+        about = inspect.getdoc(inspect.getmodule(cls)) or ""
+        parts += [f"## {name}", "", words(about), "", f"```text\n{signature(cls.__name__, cls)}\n```", "", *prose(cls)]
+    introduction = (
+        "Ways to make a source from rows without labels, for `graft pretrain --objective`. What they write opens with "
+        "`file:FOLDER`; [make your own source](../how-to/make-your-own-source.md) shows how.\n\n"
+        + table(("name", "in a sentence", "encoders by modality"), rows)
+    )
+    return page("Objectives", introduction, parts)
+
+
 def sources() -> str:
     """One section per URI scheme."""
     parts: list[str] = []
@@ -313,19 +330,25 @@ def results(language: str) -> str:
 def _result(result: dict[str, Any], say: dict[str, str]) -> list[str]:
     rows = result["rows"]
     systems = list(dict.fromkeys(row["system"] for row in rows))
-    lines = []
+    wide = len(systems) <= WIDEST
+    lines: list[tuple[str, ...]] = []
     for name, metric in dict.fromkeys((row["set"], row["metric"]) for row in rows):
         cells = {row["system"]: row for row in rows if (row["set"], row["metric"]) == (name, metric)}
         known = METRICS.get(metric)
         larger = metric != "points" if known is None else known.larger  # points are lost, seconds are not compared
         pick: Callable[..., float] = max if larger else min
         best = pick(row["mean"] for row in cells.values())
-        found = (_cell(cells[one], best=best) if one in cells else "" for one in systems)
-        lines.append((name, metric.replace("_", " "), *found))
+        metric = metric.replace("_", " ")  # noqa: PLW2901
+        if wide:
+            found = (_cell(cells[one], best=best) if one in cells else "" for one in systems)
+            lines.append((name, metric, *found))
+        else:
+            lines += [(name, metric, one, _cell(cells[one], best=best)) for one in systems if one in cells]
     seeds = sorted({str(seed) for row in rows for seed in row["seeds"]})
     facts = [f"{say['date']}: {result['date']}", f"{say['seeds']}: {', '.join(seeds)}"]
     facts += [f"{say[key]}: {_facts(result[key])}" for key in ("machine", "versions") if result.get(key)]
-    parts = [f"**{result['title']}**", "", table((say["set"], say["metric"], *systems), lines), ""]
+    head = (say["set"], say["metric"], *(systems if wide else ("", "")))
+    parts = [f"**{result['title']}**", "", table(head, lines), ""]
     return [*parts, *(f"- {note}" for note in result.get("notes", ())), f"- {'; '.join(facts)}", ""]
 
 
@@ -359,7 +382,7 @@ def readme(path: Path, language: str) -> str:
 def pages() -> dict[Path, str]:
     """Path, relative to the repository, and text of everything that is generated."""
     written = {
-        "commands": commands, "transfers": transfers, "sources": sources, "scores": scores, "metrics": metrics,
+        "commands": commands, "transfers": transfers, "objectives": objectives, "sources": sources, "scores": scores, "metrics": metrics,
         "python": python,
     }  # fmt: skip
     found = {REFERENCE / f"{name}.md": make() for name, make in written.items()}

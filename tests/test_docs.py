@@ -15,7 +15,7 @@ from cyclopts import CycloptsError, MissingArgumentError
 
 import graft
 from graft.cli import app
-from graft.core.registry import MODALITIES, SCORES, SOURCES, TRANSFERS
+from graft.core.registry import MODALITIES, OBJECTIVES, SCORES, SOURCES, TRANSFERS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(page for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")] if page.name != "CHANGELOG.md")
@@ -53,7 +53,7 @@ def test_blocks_are_found(tmp_path):
 @pytest.fixture
 def _same_registries(monkeypatch):
     """A page that shows how to add a plug-in adds it for the length of its test."""
-    for registry in (MODALITIES, SCORES, SOURCES, TRANSFERS):
+    for registry in (MODALITIES, OBJECTIVES, SCORES, SOURCES, TRANSFERS):
         len(registry)  # scanned before it is copied
         monkeypatch.setattr(registry, "_entries", dict(registry._entries))
 

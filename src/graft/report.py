@@ -52,8 +52,23 @@ def write_report(run: Run, folder: Path, *, lang: str = "en") -> Path:
         >>> write_report(Run(), Path(tempfile.mkdtemp())).name
         'report.html'
     """
-    folder = Path(folder)
-    pages = {"MODEL_CARD.md": render_card(run), "report.html": render_html(run, lang=lang)}
+    _write(Path(folder), {"MODEL_CARD.md": render_card(run), "report.html": render_html(run, lang=lang)})
+    return Path(folder) / "report.html"
+
+
+def write_pretraining(record: dict[str, Any], folder: Path, *, lang: str = "en") -> Path:
+    """Write the ``report.html`` of a pretraining from what ``pretrain.json`` holds; the path of the page.
+
+    Raises:
+        OutputError: The folder cannot be written.
+        UsageError: An unknown language.
+    """
+    view = _plain(record)
+    _write(Path(folder), {"report.html": _page("pretraining.html.jinja", view, lang)})
+    return Path(folder) / "report.html"
+
+
+def _write(folder: Path, pages: dict[str, str]) -> None:
     for name, text in pages.items():
         waiting = folder / f".{name}.{os.getpid()}.new"
         try:
@@ -68,7 +83,6 @@ def write_report(run: Run, folder: Path, *, lang: str = "en") -> Path:
         finally:
             if folder.is_dir():
                 waiting.unlink(missing_ok=True)
-    return folder / "report.html"
 
 
 def render_html(run: Run, *, lang: str = "en") -> str:
@@ -82,12 +96,16 @@ def render_html(run: Run, *, lang: str = "en") -> str:
         UsageError: An unknown language.
     """
     view = _plain(run.to_json())
+    return _page("page.html.jinja", view, lang, run=view, present=_present(view))
+
+
+def _page(template: str, view: dict[str, Any], lang: str, **more: Any) -> str:
     environment = _environment(lang)
     script = (FOLDER / "print.js").read_text(encoding="utf-8").strip()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("page.html.jinja")
+    page = environment.get_template(template)
     # Our own file goes in unescaped; the page's policy allows exactly these bytes by digest.
-    return page.render(view, run=view, lang=lang, present=_present(view), script=Markup(script), digest=digest)  # noqa: S704
+    return page.render(view, lang=lang, script=Markup(script), digest=digest, **more)  # noqa: S704
 
 
 def render_card(run: Run) -> str:

@@ -308,6 +308,44 @@ class Screen:
         self.facts("guard", escape(run.guard.get("sentence") or answer["sentence"]), always=True)
         self.facts("time", f"{duration(answer['seconds'])} of {duration(answer['budget_seconds'])}", always=True)
 
+    # -- pretraining -------------------------------------------------------------------------------------------------
+
+    def pretraining(self, label: str, data: Dataset, options: dict[str, Any]) -> None:
+        """Show what will be learned from."""
+        self.heading("Pretraining")
+        self.line(f"{escape(label)} on {escape(data.name)}: {len(data):,} rows of {data.task.modality}")
+        given = ", ".join(f"{name} {value}" for name, value in options.items() if value is not None)
+        self.line(f"[dim]{escape(given)}[/dim]")
+        for note in data.notes:
+            self.line(f"[dim]· {escape(note)}[/dim]")
+
+    def pretrained(self, record: dict[str, Any], folder: str) -> None:
+        """Show scores beside simple models, samples, and where the source is."""
+        self._clear_steps()
+        training, encoder = record["training"], record["encoder"]
+        self._print("")
+        self._print("[bold]Result[/bold]", indent=0)
+        self.facts("encoder", f"{encoder['architecture']}, {encoder['parameters'] / 1e6:.2f} M parameters", always=True)
+        speed = training.get("tokens_per_second")
+        rate = f", {speed:,.0f} tokens per second" if speed else ""
+        passes = f"{training['steps']:,} steps, {training['epochs']:.3g} epochs"
+        self.facts("training", f"{passes} in {duration(training['seconds'])}{rate}", always=True)
+        for score in record["scores"]:
+            beside = ", ".join(f"{name} {value:.4g}" for name, value in score["baselines"].items())
+            value = f"{score['value']:.4g} [{score['low']:.4g}, {score['high']:.4g}]"
+            self.facts(
+                "held out", f"{escape(score['name'])} [bold]{value}[/bold]  beside {escape(beside)}", always=True
+            )
+        for sample in record["samples"][:6]:
+            given = f"{sample['given']} → " if sample["kind"] == "continued" else ""
+            text = sample.get("text") or "; ".join(
+                f"{blank['true']}: {', '.join(word for word, _ in blank['guesses'])}" for blank in sample["blanks"]
+            )
+            shown = f"{sample['given']}  ({text})" if sample["kind"] == "filled" else given + text
+            self.line(f"[dim]{sample['kind']:<10}[/dim] {escape(' '.join(shown.split()))}")
+        self.facts("source", f"file:{escape(folder)}", always=True)
+        self.facts("next", escape(f"graft fit LABELLED_DATA --models {folder}"), always=True)
+
     # -- progress ----------------------------------------------------------------------------------------------------
 
     def progress(self, step: str, done: float, note: str = "") -> None:

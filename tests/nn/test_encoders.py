@@ -2,22 +2,38 @@ import pytest
 import torch
 
 from graft.core.errors import UsageError
-from graft.nn.encoders import ENCODERS, MLP, ResNet, TextCNN, make_encoder
+from graft.nn.encoders import ENCODERS, SIZES, make_encoder, size_of
 
-MADE = {
-    "textcnn": (lambda: TextCNN(20, width=8, filters=5), lambda n: {
-        "input_ids": torch.randint(1, 20, (n, 9)), "attention_mask": torch.ones(n, 9),
-    }),
-    "resnet": (lambda: ResNet(1, widths=(8, 16)), lambda n: {"pixel_values": torch.randn(n, 1, 12, 12)}),
-    "mlp": (lambda: MLP(4, width=6), lambda n: {"values": torch.randn(n, 4)}),
+
+def tokens(n):
+    return {"input_ids": torch.randint(1, 20, (n, 9)), "attention_mask": torch.ones(n, 9)}
+
+
+def pictures(n):
+    return {"pixel_values": torch.randn(n, 1, 16, 16)}
+
+
+ARGUMENTS = {
+    "cnn": {"vocabulary": 20, "width": 8, "depth": 2},
+    "gru": {"vocabulary": 20, "width": 8},
+    "lstm": {"vocabulary": 20, "width": 8},
+    "mlp": {"inputs": 4, "width": 6},
+    "patches": {"channels": 1, "size": 16, "patch": 4, "width": 32, "depth": 2},
+    "resnet": {"channels": 1, "widths": (8, 16)},
+    "textcnn": {"vocabulary": 20, "width": 8, "filters": 5},
+    "transformer": {"vocabulary": 20, "width": 16, "depth": 2, "heads": 2},
+    "vgg": {"channels": 1, "widths": (8, 16)},
+}
+TOKENS = ("cnn", "gru", "lstm", "textcnn", "transformer")
+BATCHES = dict.fromkeys(TOKENS, tokens) | {
+    "mlp": lambda n: {"values": torch.randn(n, 4)}, "patches": pictures, "resnet": pictures, "vgg": pictures,
 }  # fmt: skip
 
 
-@pytest.fixture(params=MADE)
+@pytest.fixture(params=ARGUMENTS)
 def made(request):
     torch.manual_seed(0)
-    encoder, batch = MADE[request.param]
-    return encoder().eval(), batch
+    return make_encoder(request.param, **ARGUMENTS[request.param]).eval(), BATCHES[request.param]
 
 
 def pooled(encoder, batch):
@@ -25,7 +41,7 @@ def pooled(encoder, batch):
 
 
 def test_all_are_tried():
-    assert set(MADE) == set(ENCODERS)
+    assert set(ARGUMENTS) == set(BATCHES) == set(ENCODERS) == set(SIZES)
 
 
 def test_shapes(made):
@@ -72,21 +88,33 @@ def test_every_parameter_has_a_gradient_and_a_step_lowers_the_loss(made):
     assert losses[1] < losses[0]
 
 
-def test_weights_come_from_the_random_state(made):
-    name = type(made[0]).__name__.lower()
-    arguments = {"textcnn": {"vocabulary": 20}, "resnet": {"channels": 1}, "mlp": {"inputs": 4}}[name]
-
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_weights_come_from_the_random_state(name):
     def weights(seed):
         torch.manual_seed(seed)
-        return torch.cat([p.detach().flatten() for p in make_encoder(name, **arguments).parameters()])
+        return torch.cat([p.detach().flatten() for p in make_encoder(name, **ARGUMENTS[name]).parameters()])
 
     assert torch.equal(weights(1), weights(1))
     assert not torch.equal(weights(1), weights(2))
 
 
-def test_padding_changes_nothing_in_a_text():
+@pytest.mark.parametrize("size", ["tiny", "small", "base"])
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_sizes_grow(name, size):
+    first = {"inputs": 4} if name == "mlp" else {"vocabulary": 20} if name in TOKENS else {}
+    count = sum(p.numel() for p in make_encoder(name, **first, **size_of(name, size)).parameters())
+    order = list(SIZES[name])
+    if order.index(size):
+        smaller = make_encoder(name, **first, **size_of(name, order[order.index(size) - 1]))
+        assert count > sum(p.numel() for p in smaller.parameters())
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("name", TOKENS)
+def test_padding_changes_nothing_in_a_text(name, causal):
     torch.manual_seed(0)
-    encoder = TextCNN(20, width=8, filters=5).eval()
+    more = {} if name == "textcnn" else {"causal": causal}
+    encoder = make_encoder(name, **ARGUMENTS[name], **more).eval()
     ids = torch.randint(1, 20, (2, 8))
     short = {"input_ids": ids, "attention_mask": torch.ones(2, 8)}
     long = {
@@ -95,18 +123,76 @@ def test_padding_changes_nothing_in_a_text():
     }
     with torch.no_grad():
         torch.testing.assert_close(pooled(encoder, short), pooled(encoder, long))
+        if name != "textcnn":
+            del short["attention_mask"]  # nothing is padded: the same
+            torch.testing.assert_close(pooled(encoder, short), pooled(encoder, long))
+
+
+@pytest.mark.parametrize("name", ["cnn", "gru", "lstm", "transformer"])
+def test_only_a_causal_encoder_is_blind_to_what_follows(name):
+    torch.manual_seed(0)
+    ids = torch.randint(1, 20, (1, 10))
+    other = ids.clone()
+    other[0, 7:] = (ids[0, 7:] + 5) % 20
+    for causal in (True, False):
+        encoder = make_encoder(name, **ARGUMENTS[name], causal=causal).eval()
+        with torch.no_grad():
+            one, two = (encoder.forward_features({"input_ids": each})[-1][0, :7] for each in (ids, other))
+        assert torch.allclose(one, two, atol=1e-6) == causal
+
+
+def test_attention_written_out_is_that_of_torch():
+    torch.manual_seed(0)
+    encoder = make_encoder("transformer", **ARGUMENTS["transformer"], causal=True)
+    batch = {"input_ids": torch.randint(1, 20, (3, 9)), "attention_mask": torch.ones(3, 9)}
+    batch["attention_mask"][1, 5:] = 0
+    with torch.no_grad():
+        written, fused = pooled(encoder.train(), batch), pooled(encoder.eval(), batch)
+    torch.testing.assert_close(written, fused)
+
+
+def test_the_order_of_tokens_and_the_place_of_patches_matter():
+    torch.manual_seed(0)
+    ids, picture = torch.arange(1, 10)[None], torch.randn(1, 1, 16, 16)
+    with torch.no_grad():
+        encoder = make_encoder("transformer", **ARGUMENTS["transformer"]).eval()
+        one, two = (pooled(encoder, {"input_ids": each}) for each in (ids, ids.flip(1)))
+        assert not torch.allclose(one, two, atol=1e-4)
+        encoder = make_encoder("patches", **ARGUMENTS["patches"]).eval()
+        one, two = (pooled(encoder, {"pixel_values": each}) for each in (picture, picture.roll(4, dims=3)))
+        assert not torch.allclose(one, two, atol=1e-4)
+
+
+def test_patches_are_cut_row_by_row_and_can_be_left_out():
+    encoder = make_encoder("patches", **ARGUMENTS["patches"]).eval()
+    picture = torch.arange(256.0).reshape(1, 1, 16, 16)
+    patches = encoder.patches(picture)
+    assert patches.shape == (1, 16, 16)
+    assert torch.equal(patches[0, 1].reshape(4, 4), picture[0, 0, :4, 4:8])
+    assert torch.equal(patches[0, 4].reshape(4, 4), picture[0, 0, 4:8, :4])
+    with torch.no_grad():
+        every = torch.arange(16)[None]
+        whole, kept = ({"pixel_values": picture}, {"pixel_values": picture, "kept": every})
+        torch.testing.assert_close(pooled(encoder, whole), pooled(encoder, kept))
+        assert encoder.forward_features(kept | {"kept": every[:, :5]})[-1].shape == (1, 5, 32)
 
 
 def test_contrast_of_a_picture_hardly_matters():
     """Without biases before the first normalisation, scaling the input changes nothing."""
     torch.manual_seed(0)
-    encoder = ResNet(1, widths=(8, 16)).eval()
+    encoder = make_encoder("resnet", **ARGUMENTS["resnet"]).eval()
     picture = {"pixel_values": torch.randn(2, 1, 16, 16)}
     with torch.no_grad():
         louder = pooled(encoder, {"pixel_values": 3 * picture["pixel_values"]})
         torch.testing.assert_close(pooled(encoder, picture), louder, rtol=1e-3, atol=1e-3)
 
 
-def test_unknown_encoder():
-    with pytest.raises(UsageError, match="no encoder 'lstm'; known: mlp, resnet, textcnn"):
-        make_encoder("lstm")
+@pytest.mark.parametrize("ask", [lambda: make_encoder("lstmm"), lambda: size_of("lstmm", "tiny")])
+def test_unknown_encoder(ask):
+    with pytest.raises(UsageError, match="no encoder 'lstmm'; known: cnn, gru, lstm, mlp, patches"):
+        ask()
+
+
+def test_unknown_size():
+    with pytest.raises(UsageError, match="no size 'huge'; use tiny, small, base"):
+        size_of("gru", "huge")

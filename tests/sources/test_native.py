@@ -11,7 +11,8 @@ from graft.core.runtime import seeded
 from graft.data.load import load
 from graft.features import encode
 from graft.sources.base import open_model
-from graft.sources.native import ImageReader, TextReader, build_backbone, describe_native, open_native
+from graft.sources.native import build_backbone, describe_native, open_native
+from graft.sources.readers import SPECIAL, ImageReader, TextReader
 
 
 def built(kind="text"):
@@ -86,7 +87,7 @@ def test_words_are_counted_and_unknown_ones_are_one_token():
     assert len(ids(reader, "the cat!")) == 3
     assert ids(reader, "zebra") == [1]
     assert ids(reader, "") == [1]  # an empty row is still a row
-    assert reader.vocabulary == 2 + 6
+    assert reader.vocabulary == len(SPECIAL) + 6
 
 
 def test_chinese_is_read_by_character():
@@ -98,7 +99,7 @@ def test_chinese_is_read_by_character():
 def test_genes_are_read_by_letter():
     reader = TextReader.build(["ACGTACGATCGATTTACGGACTAGCA", "TTTACGGACTAGCAACGTACGATCGA"])
     assert len(ids(reader, "ACGT")) == 4
-    assert reader.vocabulary == 6
+    assert reader.vocabulary == len(SPECIAL) + 4
 
 
 def test_pairs_have_a_mark_between():

@@ -50,7 +50,7 @@ def test_only_the_asked_for_blocks_change(tiny_bert, texts, blocks):
 
 def test_it_learns_pictures(tiny_vit):
     pictures, y = make_pictures(40)
-    tuned = Finetune(f"hf:{tiny_vit}", epochs=15, lr=1e-3, head_start="probe").fit(pictures, y)
+    tuned = Finetune(f"hf:{tiny_vit}", epochs=15, lr=1e-3, batch_size=8, head_start="probe").fit(pictures, y)
     assert np.mean(tuned.predict(pictures) == np.asarray(y)) > 0.8
 
 

@@ -1,4 +1,4 @@
-"""Read CSV, TSV, JSON lines, JSON and Parquet in blocks of rows, every row with its number and file line."""
+"""Read CSV, TSV, JSON lines, JSON, Parquet and plain text in blocks of rows, every row with its number and file line."""
 
 from __future__ import annotations
 
@@ -49,11 +49,29 @@ def _reader(path: Path) -> Callable[[Path, str, int, Sequence[str]], Iterator[Bl
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     known = {
         ".csv": delimited, ".tsv": delimited, ".tab": delimited, ".jsonl": json_lines, ".ndjson": json_lines,
-        ".json": json_records, ".parquet": parquet, ".pq": parquet,
+        ".json": json_records, ".parquet": parquet, ".pq": parquet, ".txt": text_lines,
     }  # fmt: skip
     if not suffixes or suffixes[-1] not in known:
         raise DataError(f"unknown format {path.name!r}", hint=f"known: {', '.join(known)}; text forms also with .gz")
     return known[suffixes[-1]]
+
+
+def text_lines(path: Path, encoding: str, rows: int, columns: Sequence[str]) -> Iterator[Block]:  # noqa: ARG001  (one signature)
+    """Plain text: every line that is not blank is a row of the column ``text``."""
+    lines = Lines(path, encoding)
+    gather = Gather(("text",))
+    start = 0
+    for line in lines:
+        odd = lines.odd.pop(lines.number, None)
+        if odd:
+            gather.wrong(lines.number, odd)
+        elif line.strip():
+            gather.good([line.strip()], lines.number)
+        if len(gather) >= rows or lines.size - start > CHARACTERS:
+            start = lines.size
+            yield gather.block()
+    if len(gather):
+        yield gather.block()
 
 
 def as_cell(value: Any) -> str | None:

@@ -39,7 +39,7 @@ def fit(
     objective: Objective,
     batches: Callable[[int], Iterable[Batch]],
     *,
-    steps: int,
+    steps: int | None,
     optimizer: str = "adamw",
     warmup: float = 0.1,
     schedule: Callable[[float, float], float] = warmup_linear,
@@ -59,7 +59,7 @@ def fit(
     Args:
         objective: The loss with its players and their parameter groups (each with its peak ``lr``).
         batches: ``batches(epoch)`` gives the batches of one epoch; equal epochs give equal batches.
-        steps: Optimizer steps per player.
+        steps: Optimizer steps per player; None goes on until the clock runs out.
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
         warmup: Share of training over which the rate rises.
         schedule: Maps (share done, warmup) to a factor on the peak rate.
@@ -75,6 +75,7 @@ def fit(
         GraftError: The loss is not finite.
     """
     clock = clock or Clock()
+    total = _total(steps, clock)
     objective.to(device).train()
     players = objective.players()
     masters = MasterWeights(objective) if precision == "bf16" else None
@@ -85,36 +86,46 @@ def fit(
     state = State(objective, optimizers, masters)
     for callback in callbacks:
         callback.on_start(state)
-    history = History(points=state.points, planned=steps, steps=state.step)
-    done = state.step / max(1, steps)
+    history = History(points=state.points, planned=steps or 0, steps=state.step)
     window = _Window(state)
     for batch in _from_step(batches, state):
-        if state.step >= steps:
-            break
-        done = max(state.step / steps, clock.share)
+        done = max(state.step / total, clock.share)
         if done >= 1.0:
-            history.stopped = "the time for this training was used up"
+            if steps is not None and state.step < steps:
+                history.stopped = "the time for this training was used up"
             break
-        factor = schedule(max(done, 0.5 / steps), warmup)
+        factor = schedule(max(done, 0.5 / total, 1e-6), warmup)
         moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         _step(state, moved, factor, clip=clip, device=device, window=window)
         state.step += 1
         objective.on_step(done)
-        if window.full(max(state.step / steps, clock.share)):
+        if window.full(max(state.step / total, clock.share)):
             window.close()
-            progress(name, done, f"step {state.step}/{steps}, loss {state.points[-1]['loss']:.3f}")
+            of = f"/{steps}" if steps is not None else ""
+            progress(name, done, f"step {state.step}{of}, loss {state.points[-1]['loss']:.3f}")
         stop = [callback.on_step(state) for callback in callbacks]  # all of them, also after one that stops
         if any(stop):
             history.stopped = "stopped early"
             break
     window.close()
-    for callback in callbacks:
-        callback.on_end(state)
-    if masters:
-        masters.release()
-    objective.eval()
+    _end(state, callbacks)
     history.steps, history.seconds = state.step, state.seconds()
     return history
+
+
+def _end(state: State, callbacks: Sequence[Callback]) -> None:
+    for callback in callbacks:
+        callback.on_end(state)
+    if state.masters:
+        state.masters.release()
+    state.objective.eval()
+
+
+def _total(steps: int | None, clock: Clock) -> float:
+    """Steps after which training ends; infinite where the clock ends it."""
+    if steps is None and clock.budget is None:
+        raise GraftError("a training without steps and without a budget has no end", hint="give one of them")
+    return math.inf if steps is None else max(1, steps)
 
 
 def _from_step(batches: Callable[[int], Iterable[Batch]], state: State) -> Iterable[Batch]:

@@ -1,0 +1,144 @@
+"""``graft fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from graft.cli.app import Budget, Flag, Level, Many, Natural, app, load_data, typed
+from graft.core.errors import OutputError
+
+if TYPE_CHECKING:
+    from graft.core.folder import RunFolder
+    from graft.core.runtime import Clock
+    from graft.core.types import Run
+    from graft.transfer.base import BaseTransfer
+
+
+@app.command
+def fit(
+    data: str,
+    *,
+    label: str | None = None,
+    inputs: Many = (),
+    group: str | None = None,
+    task: Literal["classification", "regression"] | None = None,
+    modality: Literal["text", "image", "table"] | None = None,
+    encoding: str = "utf-8",
+    bad_rows: Literal["error", "drop"] = "error",
+    budget: Budget = "2m",
+    models: Many = (),
+    methods: Many = (),
+    folds: Natural = 0,
+    level: Level = 0.9,
+    seed: Natural = 0,
+    out: Path | None = None,
+    overwrite: Flag = False,
+    resume: Flag = False,
+    cache: bool = True,
+    quiet: Flag = False,
+) -> None:
+    """Choose, train and check a model on labelled data; write it with a report.
+
+    Parameters
+    ----------
+    data
+        CSV, TSV, JSON lines or Parquet file, or a folder with one folder of pictures per class.
+    label
+        Label column; found by its name if not given.
+    inputs
+        Input columns; found if not given. Several text columns are read as pairs.
+    group
+        Column whose values are never split between training and test (patient, user …).
+    task
+        classification or regression; read off the labels if not given.
+    modality
+        text, image or table; guessed if not given.
+    encoding
+        Encoding of text files, for example gb18030.
+    bad_rows
+        error names the rows that cannot be read; drop leaves them out.
+    budget
+        Time for everything: 90s, 2m, 1h30m.
+    models
+        Sources to consider: URIs (hf:NAME, sbert:NAME, file:RUN) or folders; all that are within reach if not given.
+    methods
+        Ways to consider: classical, probe, finetune, scratch; all if not given.
+    folds
+        Folds of the comparison; 0 chooses by the number of rows, 1 holds one part out.
+    level
+        Confidence level of intervals and of the guard.
+    seed
+        Seed of everything random.
+    out
+        Folder to write; runs/NAME if not given.
+    overwrite
+        Replace the folder if it exists.
+    resume
+        Go on with an interrupted run of the same command.
+    cache
+        Keep features on disk for the next run.
+    quiet
+        Print only the answer.
+    """  # noqa: D405, D411, D416  (an option is called methods)
+    from shlex import join, quote
+
+    from rich.markup import escape
+
+    from graft.core.folder import RunFolder, free_name
+    from graft.core.runtime import Clock, parse_budget
+
+    clock = Clock(parse_budget(budget))
+    reading = {
+        "label": label, "inputs": inputs or None, "group": group, "task": task, "modality": modality,
+        "encoding": encoding, "bad_rows": bad_rows,
+    }  # fmt: skip
+    searching = {"models": models, "methods": methods, "folds": folds, "level": level, "seed": seed}
+    if not Path(data).exists():
+        load_data(data)  # raises the line about the missing file before anything is written
+    name = Path(data).resolve().name.split(".")[0] or "data"
+    out = out or free_name(Path("runs") / name, resume=resume)
+    facts = {"data": str(Path(data).resolve()), **reading, **searching}
+    folder = RunFolder(out, facts, resume=resume, overwrite=overwrite)
+    try:
+        from graft.auto import AutoFit, Config
+        from graft.core.store import Store
+        from graft.screen import Screen
+
+        with Screen(quiet=quiet, clock=Clock(clock.budget, spent=folder.spent + clock.elapsed())) as screen:
+            table = load_data(data, **reading, workdir=folder.partial / "data")
+            spent = folder.spent + clock.elapsed()
+            config = Config(budget, **searching)
+            store = Store(None if cache else folder.partial / "features")
+            auto = AutoFit(table, config, store, screen, folder.work, spent)
+            model, run = auto.run()
+            run.config |= {"command": join(["graft", *typed]), "data": data}
+            _write(model, run, folder, clock)
+    except BaseException as error:
+        folder.leave(error, folder.spent + clock.elapsed())
+        raise
+    screen.facts("report", escape(str(folder.out / "report.html")), always=True)
+    screen.facts("next", escape(f"graft predict {quote(str(folder.out))} NEW_DATA --out predictions.csv"), always=True)
+
+
+def _write(model: BaseTransfer, run: Run, folder: RunFolder, clock: Clock) -> None:
+    """Write the model, the record and the report, then move them into place together."""
+    import json
+
+    from safetensors import SafetensorError
+
+    from graft.report import write_report
+
+    run.answer["folder"] = str(folder.out)
+    try:
+        model.save(folder.result)
+    except SafetensorError as error:  # how safetensors says that a disk is full
+        hint = "free some space, or choose another --out"
+        raise OutputError(f"cannot write the model: {error}", where=str(folder.partial), hint=hint) from error
+    run.answer["size_bytes"] = sum(f.stat().st_size for f in folder.result.rglob("*") if f.is_file())
+    run.answer["seconds"] = round(folder.spent + clock.elapsed(), 1)
+    text = json.dumps(run.to_json(), ensure_ascii=False, indent=1, allow_nan=False, default=float)
+    # file names may hold any bytes
+    (folder.result / "run.json").write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_report(run, folder.result)
+    folder.finish()

@@ -1,0 +1,98 @@
+"""Recurrent encoders over tokens: LSTM and GRU."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from graft.nn.attention import mean_of_tokens
+
+Batch = dict[str, Tensor]
+
+
+class Recurrent(nn.Module):
+    """Layers of LSTM (Hochreiter & Schmidhuber 1997) or GRU (Cho et al. 2014) over token embeddings.
+
+    Batch: ``input_ids`` (B, T), ``attention_mask`` (B, T) or none where nothing is padded.
+
+    Args:
+        vocabulary: Number of tokens; 0 is padding.
+        width: Of embeddings and states.
+        depth: Number of layers.
+        cell: ``"lstm"`` or ``"gru"``.
+        causal: Whether a position sees only what came before it; else half of the states run backwards.
+        dropout: Between layers.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        *,
+        width: int = 256,
+        depth: int = 2,
+        cell: str = "lstm",
+        causal: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
+        states = width if causal else width // 2
+        self.layers = nn.ModuleList(
+            kind(width, states, batch_first=True, bidirectional=not causal) for _ in range(depth)
+        )
+        for layer in self.layers:
+            _fresh(layer, states)
+        self.dropout = nn.Dropout(dropout)
+        self.causal, self.hidden_size = causal, width
+
+    def stem(self) -> list[nn.Module]:
+        """Token embeddings."""
+        return [self.embedding]
+
+    def blocks(self) -> list[nn.Module]:
+        """The layers, bottom to top."""
+        return list(self.layers)
+
+    def forward_features(self, batch: Batch) -> list[Tensor]:
+        """States (B, T, D) of every layer."""
+        x = self.embedding(batch["input_ids"])
+        lengths = None
+        if "attention_mask" in batch and not self.causal:  # what runs backwards must not start in the padding
+            lengths = batch["attention_mask"].sum(dim=1).long().clamp(min=1).cpu()
+        states: list[Tensor] = []
+        for layer in self.layers:
+            x = self._layer(layer, self.dropout(x) if states else x, lengths)
+            states.append(x)
+        return states
+
+    def _layer(self, layer: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
+        if lengths is None:
+            out: Tensor = layer(x)[0]
+            return out
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(layer(packed)[0], batch_first=True, total_length=x.shape[1])[0]
+
+    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Mean over the real tokens."""
+        return mean_of_tokens(hidden, batch)
+
+
+def _fresh(layer: nn.Module, states: int) -> None:
+    """Orthogonal recurrent matrices and, for an LSTM, gates that forget little.
+
+    Saxe et al. (2014); Jozefowicz et al. (2015).
+    """
+    for name, parameter in layer.named_parameters():
+        if name.startswith("weight_hh"):
+            for gate in parameter.data.split(states):
+                nn.init.orthogonal_(gate)
+        elif name.startswith("weight_ih"):
+            nn.init.uniform_(parameter, -math.sqrt(3 / parameter.shape[1]), math.sqrt(3 / parameter.shape[1]))
+        else:
+            nn.init.zeros_(parameter)
+            if isinstance(layer, nn.LSTM) and name.startswith("bias_ih"):
+                parameter.data[states : 2 * states] = 1.0

@@ -1,0 +1,218 @@
+"""What objectives over tokens share: the corpus, the encoder, an output layer tied to the embeddings, the scores."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812  (its usual name)
+from torch import Tensor, nn
+
+from graft.core.runtime import Progress
+from graft.core.types import Dataset, ModelSpec
+from graft.engine.loop import History
+from graft.engine.objective import Batch, Loss, Objective
+from graft.nn.encoders import size_of
+from graft.pretrain.base import BasePretrain, choose_encoder
+from graft.pretrain.ngrams import NGrams
+from graft.pretrain.tokens import Corpus, batches_of, learn_reader, write_corpus
+from graft.sources.base import Backbone
+from graft.sources.native import NativeBackbone
+from graft.sources.readers import TextReader
+
+MEASURED_TOKENS = 100_000  # held-out tokens that are scored at most
+MEASURED_ROWS = 32  # blocks scored at a time
+
+
+class TokenObjective(Objective):
+    """An encoder of tokens with an output layer tied to its embeddings.  Press & Wolf (2017).
+
+    logits = E · g(h) + b, with g the identity, or a GELU layer with normalisation (``bridge``) as in BERT.
+
+    Args:
+        backbone: The encoder.
+        lr: Peak rate.
+        weight_decay: Of matrices other than the embeddings.
+        bridge: Whether a layer stands between states and output.
+    """
+
+    def __init__(self, backbone: NativeBackbone, *, lr: float, weight_decay: float, bridge: bool) -> None:
+        super().__init__()
+        self.backbone, self.lr, self.weight_decay = backbone, lr, weight_decay
+        width = backbone.spec.hidden_size
+        self.bridge = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)) if bridge else None
+        self.bias = nn.Parameter(torch.zeros(self.embedding.num_embeddings))
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        """The token embeddings."""
+        found = self.backbone.body.embedding
+        assert isinstance(found, nn.Embedding)
+        return found
+
+    def players(self) -> dict[str, list[dict[str, Any]]]:
+        tied = self.embedding.weight
+        matrices = [p for p in self.parameters() if p.requires_grad and p.ndim > 1 and p is not tied]
+        others = [p for p in self.parameters() if p.requires_grad and (p.ndim <= 1 or p is tied)]
+        groups = [
+            {"params": matrices, "lr": self.lr, "weight_decay": self.weight_decay},
+            {"params": others, "lr": self.lr, "weight_decay": 0.0},
+        ]
+        return {"model": groups}
+
+    def states(self, ids: Tensor) -> Tensor:
+        """States (B, T, D) of token numbers (B, T)."""
+        hidden: Tensor = self.backbone.body.forward_features({"input_ids": ids})[-1]
+        return hidden
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Scores (…, V) of states (…, D)."""
+        x = self.bridge(states) if self.bridge is not None else states
+        return F.linear(x, self.embedding.weight, self.bias.to(self.embedding.weight.dtype))
+
+    def nats(self, batch: Batch) -> Tensor:
+        """Negative log-likelihood (B, K) of every predicted token."""
+        states, wanted = self.predicted(batch)
+        scores = self.logits(states).float()
+        return F.cross_entropy(scores.reshape(-1, scores.shape[-1]), wanted.reshape(-1), reduction="none").view(
+            wanted.shape
+        )
+
+    @abstractmethod
+    def predicted(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """States (B, K, D) from which tokens are predicted, and these tokens (B, K)."""
+
+    def loss(self, batch: Batch, player: str) -> Loss:
+        del player
+        return Loss(self.nats(batch).mean(dim=1))
+
+
+class LanguagePretrain(BasePretrain):
+    """Base of next-element and masked prediction over text and letters.
+
+    Args:
+        encoder: Name of the encoder; the first the objective knows if None.
+        size: ``"tiny"``, ``"small"`` or ``"base"``.
+        unit: ``"subword"``, ``"word"``, ``"character"``, or ``"auto"``: subwords, or characters for scripts without
+            spaces and for DNA.
+        vocabulary: Tokens of the vocabulary at most.
+        length: Tokens of a block.
+        epochs: Passes over the corpus; None: as many as the time allows, or 3 without a budget.
+        batch_size: Blocks of a step.
+        lr: Peak rate.
+        weight_decay: Decoupled weight decay.
+        seed: Seed of weights, order and what is hidden.
+    """
+
+    causal: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        encoder: str | None = None,
+        size: str = "small",
+        unit: str = "auto",
+        vocabulary: int = 8_000,
+        length: int = 128,
+        epochs: float | None = None,
+        batch_size: int = 32,
+        lr: float = 1e-3,
+        weight_decay: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.size = size
+        self.unit = unit
+        self.vocabulary = vocabulary
+        self.length = length
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.seed = seed
+
+    def _start(
+        self, data: Dataset, folder: Path, progress: Progress
+    ) -> tuple[Backbone, Objective, Callable[[int], Iterable[Batch]], int]:
+        name = choose_encoder(self.encoder, self.encoders["text"], self.label)
+        reader = learn_reader(data, unit=self.unit, vocabulary=self.vocabulary, longest=max(256, self.length))
+        self.reader_: TextReader = reader
+        self.corpus_: Corpus = write_corpus(reader, data, folder, seed=self.seed, progress=progress)
+        arguments = {"vocabulary": reader.vocabulary, **size_of(name, self.size), "causal": self.causal}
+        spec = ModelSpec(f"new:{name}", name, "text", architecture=f"{name}-{self.size}")
+        backbone = NativeBackbone(name, arguments, reader, spec)
+        objective = self._objective(backbone)
+        batches = batches_of(self.corpus_, self._block, self.batch_size, self.seed, self._batch)
+        per_epoch = math.ceil((len(self.corpus_.train) // self._block) / self.batch_size)
+        return backbone, objective, batches, per_epoch
+
+    @property
+    def _block(self) -> int:
+        """Tokens that one block takes from the corpus."""
+        return self.length
+
+    @abstractmethod
+    def _objective(self, backbone: NativeBackbone) -> TokenObjective:
+        """What is minimised."""
+
+    @abstractmethod
+    def _batch(self, ids: np.ndarray, rng: np.random.Generator) -> Batch:
+        """A batch of blocks (B, T)."""
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "train_tokens": len(self.corpus_.train),
+            "held_out_tokens": len(self.corpus_.held_out),
+            "vocabulary": self.reader_.vocabulary,
+        }
+
+    def _throughput(self, history: History) -> dict[str, float]:
+        tokens = history.steps * self.batch_size * self.length
+        return {"tokens_per_second": round(tokens / history.seconds) if history.seconds else 0.0}
+
+    def _held_out(self) -> np.ndarray:
+        """Blocks (N, T) of held-out tokens; one shorter block where there are few."""
+        tokens = np.asarray(self.corpus_.held_out[:MEASURED_TOKENS]).astype(np.int64)
+        length = min(self._block, len(tokens))
+        count = max(1, len(tokens) // length)
+        return tokens[: count * length].reshape(count, length)
+
+    def _nats(self, objective: TokenObjective, blocks: np.ndarray) -> tuple[np.ndarray, list[Batch]]:
+        """Negative log-likelihood (N, K) on held-out blocks, and the batches that were made of them."""
+        rng = np.random.default_rng((self.seed, 2))
+        place = next(objective.parameters()).device
+        parts, batches = [], []
+        with torch.inference_mode():
+            for start in range(0, len(blocks), MEASURED_ROWS):
+                batch = self._batch(blocks[start : start + MEASURED_ROWS], rng)
+                batches.append(batch)
+                parts.append(objective.nats({key: value.to(place) for key, value in batch.items()}).cpu().numpy())
+        return np.concatenate(parts), batches
+
+    def _ngrams(self) -> NGrams:
+        return NGrams(self.corpus_.train, self.reader_.vocabulary)
+
+    def _score(
+        self, name: str, values: np.ndarray, baselines: dict[str, np.ndarray], show: Callable[[Any], Any], unit: str
+    ) -> dict[str, Any]:
+        """One score with its 90 % interval over blocks, from means (N,) per block, beside those of simple models."""
+        from graft.nn.bootstrap import interval, resample
+
+        draws = np.concatenate(
+            [counts @ values / counts.sum(axis=1) for counts in resample(len(values), seed=self.seed)]
+        )
+        value, low, high = interval(float(values.mean()), draws, level=0.9, size=len(values))
+        low, high = sorted((float(show(low)), float(show(high))))
+        return {
+            "name": name,
+            "value": float(show(value)),
+            "low": low,
+            "high": high,
+            "unit": unit,
+            "baselines": {key: float(show(nats.mean())) for key, nats in baselines.items()},
+        }

@@ -1,0 +1,274 @@
+"""Readers turn raw rows into the batches of graft's own encoders; they are saved with them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+
+from graft.core.errors import UsageError
+from graft.core.registry import MODALITIES
+from graft.sources.base import Batch, Coverage
+
+VOCABULARY = 30_000
+MAX_TOKENS = 256
+PADDING, UNKNOWN, MASK, START, END = SPECIAL = ("[PAD]", "[UNK]", "[MASK]", "[START]", "[END]")
+SAMPLE = 2_000  # rows from which the kind of writing is read off
+UNITS = ("auto", "subword", "word", "character")
+
+
+class Reader(ABC):
+    """Turns raw rows into an encoder's batches; one per modality."""
+
+    @abstractmethod
+    def encode(self, examples: Any) -> list[Any]:
+        """Encode raw rows."""
+
+    @abstractmethod
+    def collate(self, encoded: list[Any]) -> Batch:
+        """Stack encoded rows."""
+
+    def length(self, encoded: Any) -> int:
+        """Cost of one row."""
+        del encoded
+        return 1
+
+    def coverage(self, examples: Any) -> Coverage:
+        """Whether the rows can be read."""
+        del examples
+        return Coverage()
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """JSON and arrays to save."""
+
+
+class TextReader(Reader):
+    """Tokens of text: subwords, words or single characters.
+
+    Args:
+        tokenizer: A tokenizer of the ``tokenizers`` library as JSON.
+        longest: Tokens of one row at most.
+    """
+
+    def __init__(self, tokenizer: str, longest: int = MAX_TOKENS) -> None:
+        from tokenizers import Tokenizer
+
+        self.tokenizer, self.longest = Tokenizer.from_str(tokenizer), longest
+        self.tokenizer.enable_truncation(longest)
+
+    @classmethod
+    def build(
+        cls, texts: Iterable[Any], *, unit: str = "word", vocabulary: int = VOCABULARY, longest: int = MAX_TOKENS
+    ) -> TextReader:
+        """Learn a vocabulary from texts (or tuples of texts), read once.
+
+        Args:
+            texts: The rows.
+            unit: ``"subword"`` (byte-pair merges inside words, Sennrich et al. 2016), ``"word"``, or ``"character"``;
+                ``"auto"`` is subwords where words are written with spaces, else characters.  Rows of one long word
+                (DNA) are read by letter with every unit.
+            vocabulary: Number of tokens at most.
+            longest: Tokens of one row at most.
+        """
+        from tokenizers import Tokenizer, normalizers, pre_tokenizers
+        from tokenizers.models import BPE, WordLevel
+        from tokenizers.trainers import BpeTrainer, WordLevelTrainer
+
+        if unit not in UNITS:
+            raise UsageError(f"no unit {unit!r}", hint=f"use {', '.join(UNITS)}")
+        rows = iter(_joined(texts))
+        first = list(islice(rows, SAMPLE))
+        letters = _is_letters(first)
+        if unit == "auto":
+            unit = "character" if letters or _is_unspaced(first) else "subword"
+        flat = sorted(first + list(rows)) if unit == "word" else _again(first, rows)
+        options = {"vocab_size": vocabulary, "special_tokens": list(SPECIAL), "show_progress": False}
+        tokenizer = Tokenizer(BPE(unk_token=UNKNOWN) if unit == "subword" else WordLevel(unk_token=UNKNOWN))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, handle_chinese_chars=unit != "character")
+        if letters or unit == "character":
+            tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+        elif unit == "subword":
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                [
+                    pre_tokenizers.Metaspace(),
+                    pre_tokenizers.Punctuation(),
+                    pre_tokenizers.Digits(individual_digits=True),
+                ]
+            )
+        else:
+            tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = BpeTrainer(min_frequency=2, **options) if unit == "subword" else WordLevelTrainer(**options)
+        tokenizer.train_from_iterator(flat, trainer)
+        if unit == "subword":
+            from tokenizers import decoders
+
+            tokenizer.decoder = decoders.Metaspace()
+        elif letters or unit == "character":
+            from tokenizers import decoders
+
+            tokenizer.decoder = decoders.Fuse()
+        return cls(tokenizer.to_str(), longest)
+
+    def number(self, token: str) -> int:
+        """The number of a token."""
+        found = self.tokenizer.token_to_id(token)
+        if found is None:
+            raise UsageError(f"the vocabulary has no {token}", hint="make the source again with this version of graft")
+        return int(found)
+
+    def encode_whole(self, examples: Any) -> list[np.ndarray]:
+        """Token numbers of every row, however long; empty where a row has none."""
+        self.tokenizer.no_truncation()
+        try:
+            encodings = self.tokenizer.encode_batch(list(_joined(examples)), add_special_tokens=False)
+        finally:
+            self.tokenizer.enable_truncation(self.longest)
+        return [np.asarray(encoding.ids, dtype=np.int64) for encoding in encodings]
+
+    def decode(self, ids: Any, *, blank: str = "") -> str:
+        """Text of token numbers; special tokens are left out, ``blank`` stands for hidden ones."""
+        parts: list[str] = []
+        run: list[int] = []
+        hidden = self.tokenizer.token_to_id(MASK)
+        for token in [int(token) for token in ids] + [-1]:
+            if token >= len(SPECIAL):
+                run.append(token)
+                continue
+            if run:
+                parts.append(self.tokenizer.decode(run))
+                run = []
+            if token == hidden and blank:
+                parts.append(blank)
+        return " ".join(parts) if blank else "".join(parts)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return self.tokenizer.get_vocab_size()
+
+    def encode(self, examples: Any) -> list[Any]:
+        encodings = self.tokenizer.encode_batch(list(_joined(examples)), add_special_tokens=False)
+        return [np.asarray(encoding.ids or [1], dtype=np.int32) for encoding in encodings]
+
+    def length(self, encoded: Any) -> int:
+        return len(encoded)
+
+    def collate(self, encoded: list[Any]) -> Batch:
+        longest = max(8, *(len(row) for row in encoded))
+        ids = torch.zeros(len(encoded), longest, dtype=torch.long)
+        mask = torch.zeros(len(encoded), longest)
+        for index, row in enumerate(encoded):
+            ids[index, : len(row)] = torch.from_numpy(row.astype(np.int64))
+            mask[index, : len(row)] = 1
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def coverage(self, examples: Any) -> Coverage:
+        rows = self.encode(examples[:500])
+        known = [float((row != 1).mean()) >= 0.5 for row in rows]
+        share = float(np.mean(known)) if known else 1.0
+        return Coverage(
+            share, "" if share >= 0.9 else f"its vocabulary knows most words of only {share:.0%} of the rows"
+        )
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {"modality": "text", "tokenizer": self.tokenizer.to_str(), "longest": self.longest}, {}
+
+
+def _joined(texts: Iterable[Any]) -> Iterator[str]:
+    """Pairs as one text with a mark between, which is a word of its own."""
+    return (text if isinstance(text, str) else " ⁂ ".join(text) for text in texts)
+
+
+def _is_letters(texts: list[str]) -> bool:
+    """One long word per row: letters are the units (DNA)."""
+    words = sum(len(text.split()) for text in texts) / max(1, len(texts))
+    return words < 2 and max(map(len, texts), default=0) > 20 and all(text.isascii() for text in texts)
+
+
+def _is_unspaced(texts: list[str]) -> bool:
+    """Mostly in scripts that are written without spaces."""
+    some = "".join(texts)[:100_000]
+    return sum("\u3040" <= letter <= "\u9fff" or "\u0e00" <= letter <= "\u0e7f" for letter in some) > len(some) / 3
+
+
+def _again(first: list[str], rest: Iterator[str]) -> Iterator[str]:
+    yield from first
+    yield from rest
+
+
+class ImageReader(Reader):
+    """Pictures resized to a square, scaled to [-1, 1]."""
+
+    def __init__(self, size: int, *, grey: bool) -> None:
+        self.size, self.grey = size, grey
+
+    @classmethod
+    def build(cls, pictures: list[np.ndarray]) -> ImageReader:
+        """Choose the size (at most 64) and whether colour matters from a sample."""
+        largest = int(np.median([max(picture.shape[:2]) for picture in pictures]))
+        grey = all(np.ptp(picture.astype(np.int16), axis=2).max() == 0 for picture in pictures)
+        return cls(min(64, max(8, 8 * round(largest / 8))), grey=grey)
+
+    def encode(self, examples: Any) -> list[Any]:
+        from PIL import Image
+
+        size = (self.size, self.size)
+        rows = []
+        for picture in examples:
+            image = Image.fromarray(picture)
+            image = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
+            pixels = np.asarray(image)
+            rows.append(pixels[..., :1] if self.grey else pixels)
+        return rows
+
+    def collate(self, encoded: list[Any]) -> Batch:
+        pixels = torch.from_numpy(np.stack(encoded)).permute(0, 3, 1, 2).float()
+        return {"pixel_values": (pixels / 127.5 - 1.0).contiguous()}
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {"modality": "image", "size": self.size, "grey": self.grey}, {}
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns that were taken already, as the vectors of a table want them."""
+
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def take(self, rows: slice) -> dict[str, np.ndarray]:
+        return {name: values[rows] for name, values in self.columns.items()}
+
+
+class TableReader(Reader):
+    """Columns as the classical baseline sees them: standardised numbers, one-hot categories."""
+
+    def __init__(self, vectors: Any) -> None:
+        self.vectors = vectors
+
+    def encode(self, examples: Any) -> list[Any]:
+        return list(self.vectors.transform(_Columns(examples)))
+
+    def collate(self, encoded: list[Any]) -> Batch:
+        return {"values": torch.from_numpy(np.stack(encoded))}
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        state, arrays = self.vectors.state()
+        return {"modality": "table", "vectors": state}, arrays
+
+
+def restore_reader(state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Reader:
+    """The reader whose ``state`` this is."""
+    if state["modality"] == "text":
+        return TextReader(state["tokenizer"], state.get("longest", MAX_TOKENS))
+    if state["modality"] == "image":
+        return ImageReader(state["size"], grey=state["grey"])
+    return TableReader(MODALITIES["table"].vectors().from_state(state["vectors"], arrays))
