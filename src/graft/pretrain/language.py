@@ -18,6 +18,7 @@ from graft.core.types import Dataset, ModelSpec
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.encoders import size_of
+from graft.nn.losses import linear_cross_entropy
 from graft.pretrain.base import BasePretrain, choose_encoder
 from graft.pretrain.ngrams import NGrams
 from graft.pretrain.tokens import Corpus, batches_of, learn_reader, write_corpus
@@ -72,16 +73,16 @@ class TokenObjective(Objective):
 
     def logits(self, states: Tensor) -> Tensor:
         """Scores (…, V) of states (…, D)."""
-        x = self.bridge(states) if self.bridge is not None else states
-        return F.linear(x, self.embedding.weight, self.bias.to(self.embedding.weight.dtype))
+        return F.linear(self._bridged(states), self.embedding.weight, self.bias.to(self.embedding.weight.dtype))
+
+    def _bridged(self, states: Tensor) -> Tensor:
+        return self.bridge(states) if self.bridge is not None else states
 
     def nats(self, batch: Batch) -> Tensor:
         """Negative log-likelihood (B, K) of every predicted token."""
         states, wanted = self.predicted(batch)
-        scores = self.logits(states).float()
-        return F.cross_entropy(scores.reshape(-1, scores.shape[-1]), wanted.reshape(-1), reduction="none").view(
-            wanted.shape
-        )
+        x = self._bridged(states).flatten(0, 1)
+        return linear_cross_entropy(x, self.embedding.weight, self.bias, wanted.reshape(-1)).view(wanted.shape)
 
     @abstractmethod
     def predicted(self, batch: Batch) -> tuple[Tensor, Tensor]:
