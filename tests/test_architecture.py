@@ -55,7 +55,7 @@ SHARED = {
         "assemble", "blocks", "columns", "delimited", "formats", "guess", "inputs", "lines", "load", "modality", "pixels", "rows",
         "splits", "stream",
     },
-    "sources": {"base", "folder", "hub", "layers", "loading", "native", "readers", "scripts"},
+    "sources": {"base", "folder", "hub", "layers", "loading", "native", "readers", "scripts", "text"},
     "ranking": {"compare", "rank"},
     "transfer": {"base"},
     "pretrain": {"base", "language", "ngrams", "tokens"},

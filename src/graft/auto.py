@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import math
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from graft.core.errors import BudgetError, SourceError
+from graft.core.errors import BudgetError, GraftError, SourceError
 from graft.core.registry import SOURCES, TRANSFERS
 from graft.core.runtime import Clock, parse_budget
 from graft.core.store import Store
@@ -328,12 +329,22 @@ class AutoFit:
         if not self._wanted("finetune"):
             return
         for row in self._shortlist(2):
+            self._measure_step(row)
             settings = self._affordable(row)
             candidate = self._candidates("finetune", row, **settings)
             trial = self._try(candidate, refit=True, share=0.5)
             if trial.folds:
                 one = candidate.seconds(len(self.folds[0][0]))
                 self._cost(row).learn(one, trial.fit_seconds)
+
+    def _measure_step(self, row: RankRow) -> None:
+        """Time a few steps of training where the prediction decides what can be afforded."""
+        predicted = self._seconds("finetune", row, {})(len(self.folds[0][0])) * (len(self.folds) + 1)
+        left = self.clock.left() - RESERVE
+        if not math.isinf(left) and 0.3 * left < predicted < 3 * left:
+            transfer: Any = TRANSFERS["finetune"](row.spec, seed=self.config.seed)
+            with contextlib.suppress(GraftError):  # what is wrong with it will be said by the trial itself
+                self._cost(row).step = transfer.step_seconds(self.search)
 
     def _affordable(self, row: RankRow) -> dict[str, Any]:
         """Settings of a fine-tuning that fits into the time left: fewer passes first, then it is left as it is."""

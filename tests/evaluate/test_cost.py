@@ -1,6 +1,6 @@
 import pytest
 
-from graft.evaluate.cost import BACKWARD, UPDATE, Cost
+from graft.evaluate.cost import BACKWARD, HEAD_ROWS, UPDATE, Cost
 
 
 def test_the_formula():
@@ -36,3 +36,11 @@ def test_one_strange_measurement_does_not_spoil_it():
     cost.learn(1.0, 0.0)
     cost.learn(0.0, 1.0)
     assert cost.correction == 5.0
+
+
+def test_a_measured_step_takes_the_place_of_the_formula():
+    cost = Cost(0.01, 1_000_000, step=0.5)
+    assert cost.training(0, 10, 8) == pytest.approx(5.0)
+    assert cost.training(10**6, 0, 8) == pytest.approx(HEAD_ROWS * 0.01)  # a head starts from some rows only
+    cost.learn(1.0, 2.0)
+    assert cost.training(0, 10, 8) == pytest.approx(10.0)

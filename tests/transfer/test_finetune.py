@@ -227,3 +227,17 @@ def test_imbalance_is_seen_by_the_loss():
     backbone = build_backbone(data)
     tuned = Finetune(copy.deepcopy(backbone), epochs=15, lr=1e-3, head_start="probe").fit(data)
     assert np.mean(tuned.predict(data)[data.labels == "rare"] == "rare") > 0.3
+
+
+def test_a_step_is_timed_without_touching_the_transfer(tiny_bert, texts):
+    data = load(texts)
+    finetune = Finetune(f"hf:{tiny_bert}", batch_size=4)
+    before = finetune.get_params()
+    seconds = finetune.step_seconds(data)
+    assert 0 < seconds < 5
+    assert finetune.get_params() == before
+    assert not hasattr(finetune, "head_")
+    opened = open_model(f"hf:{tiny_bert}")
+    kept = weights(opened)
+    Finetune(opened, batch_size=4).step_seconds(data)
+    assert not moved(kept, weights(opened))  # an opened source is copied before it is trained

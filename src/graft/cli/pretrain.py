@@ -22,10 +22,11 @@ def pretrain(
     data: str,
     *,
     objective: str = "masked",
+    source: str | None = None,
     encoder: str | None = None,
-    size: Literal["tiny", "small", "base"] = "small",
+    size: Literal["tiny", "small", "base"] | None = None,
     inputs: str | None = None,
-    unit: Literal["auto", "subword", "word", "character"] = "auto",
+    unit: Literal["auto", "subword", "word", "character"] | None = None,
     vocabulary: Count | None = None,
     length: Count | None = None,
     budget: Budget = "10m",
@@ -46,15 +47,17 @@ def pretrain(
     data
         Text file (.txt, a row per line), CSV, TSV, JSON lines or Parquet; .gz after it for the text forms.
     objective
-        masked fills blanks, next says what comes next.
+        masked fills blanks, next says what comes next, continue goes on with a pretrained source.
+    source
+        For continue: the source to go on with, for example sbert:all-MiniLM-L6-v2.
     encoder
         transformer, lstm, gru or cnn; the first that the objective trains if not given.
     size
-        tiny, small or base.
+        tiny, small or base; small if not given.
     inputs
         Column to learn from; found if not given.
     unit
-        subword, word or character; auto takes characters for scripts without spaces and for DNA.
+        subword, word or character; auto, the default, takes characters for scripts without spaces and for DNA.
     vocabulary
         Tokens of the vocabulary at most.
     length
@@ -89,7 +92,7 @@ def pretrain(
 
     clock = Clock(parse_budget(budget))
     options = {
-        "encoder": encoder, "size": size, "unit": unit, "vocabulary": vocabulary, "length": length, "epochs": epochs,
+        "source": source, "encoder": encoder, "size": size, "unit": unit, "vocabulary": vocabulary, "length": length, "epochs": epochs,
         "batch_size": batch_size, "lr": lr, "seed": seed,
     }  # fmt: skip
     method = _make(objective, {key: value for key, value in options.items() if value is not None})

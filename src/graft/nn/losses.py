@@ -28,7 +28,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return losses
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None]:
         low, weight, bias, wanted, level = ctx.saved_tensors
         (gradient,) = gradients
         to_x = torch.empty_like(low)
@@ -41,8 +41,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
             to_bias += chance.sum(dim=0)
             part = chance.to(weight.dtype)
             to_x[rows] = part @ weight
-            to_weight += part.T @ low[rows]
-        return to_x.to(ctx.kind), to_weight.to(weight.dtype), to_bias.to(bias.dtype), None
+            if ctx.needs_input_grad[1]:
+                to_weight += part.T @ low[rows]
+        frozen = not ctx.needs_input_grad[1]
+        return to_x.to(ctx.kind), None if frozen else to_weight.to(weight.dtype), to_bias.to(bias.dtype), None
 
 
 def _scores(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -24,7 +24,6 @@ from graft.pretrain.ngrams import NGrams
 from graft.pretrain.tokens import Corpus, batches_of, learn_reader, write_corpus
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
-from graft.sources.readers import TextReader
 
 MEASURED_TOKENS = 100_000  # held-out tokens that are scored at most
 MEASURED_ROWS = 32  # blocks scored at a time
@@ -94,6 +93,43 @@ class TokenObjective(Objective):
 
 
 class LanguagePretrain(BasePretrain):
+    """Base of all objectives over tokens: facts about the corpus, simple models, scores with intervals."""
+
+    reader_: Any
+    corpus_: Corpus
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "train_tokens": len(self.corpus_.train),
+            "held_out_tokens": len(self.corpus_.held_out),
+            "vocabulary": self.reader_.vocabulary,
+        }
+
+    def _ngrams(self) -> NGrams:
+        return NGrams(self.corpus_.train, self.reader_.vocabulary)
+
+    def _score(
+        self, name: str, values: np.ndarray, baselines: dict[str, np.ndarray], show: Callable[[Any], Any], unit: str
+    ) -> dict[str, Any]:
+        """One score with its 90 % interval over blocks, from means (N,) per block, beside those of simple models."""
+        from graft.nn.bootstrap import interval, resample
+
+        draws = np.concatenate(
+            [counts @ values / counts.sum(axis=1) for counts in resample(len(values), seed=self.seed)]
+        )
+        value, low, high = interval(float(values.mean()), draws, level=0.9, size=len(values))
+        low, high = sorted((float(show(low)), float(show(high))))
+        return {
+            "name": name,
+            "value": float(show(value)),
+            "low": low,
+            "high": high,
+            "unit": unit,
+            "baselines": {key: float(show(nats.mean())) for key, nats in baselines.items()},
+        }
+
+
+class BlockPretrain(LanguagePretrain):
     """Base of next-element and masked prediction over text and letters.
 
     Args:
@@ -142,8 +178,8 @@ class LanguagePretrain(BasePretrain):
     ) -> tuple[Backbone, Objective, Callable[[int], Iterable[Batch]], int]:
         name = choose_encoder(self.encoder, self.encoders["text"], self.label)
         reader = learn_reader(data, unit=self.unit, vocabulary=self.vocabulary, longest=max(256, self.length))
-        self.reader_: TextReader = reader
-        self.corpus_: Corpus = write_corpus(reader, data, folder, seed=self.seed, progress=progress)
+        self.reader_ = reader
+        self.corpus_ = write_corpus(reader, data, folder, seed=self.seed, progress=progress)
         arguments = {"vocabulary": reader.vocabulary, **size_of(name, self.size), "causal": self.causal}
         spec = ModelSpec(f"new:{name}", name, "text", architecture=f"{name}-{self.size}")
         backbone = NativeBackbone(name, arguments, reader, spec)
@@ -164,13 +200,6 @@ class LanguagePretrain(BasePretrain):
     @abstractmethod
     def _batch(self, ids: np.ndarray, rng: np.random.Generator) -> Batch:
         """A batch of blocks (B, T)."""
-
-    def _facts(self) -> dict[str, Any]:
-        return {
-            "train_tokens": len(self.corpus_.train),
-            "held_out_tokens": len(self.corpus_.held_out),
-            "vocabulary": self.reader_.vocabulary,
-        }
 
     def _throughput(self, history: History) -> dict[str, float]:
         tokens = history.steps * self.batch_size * self.length
@@ -194,26 +223,3 @@ class LanguagePretrain(BasePretrain):
                 batches.append(batch)
                 parts.append(objective.nats({key: value.to(place) for key, value in batch.items()}).cpu().numpy())
         return np.concatenate(parts), batches
-
-    def _ngrams(self) -> NGrams:
-        return NGrams(self.corpus_.train, self.reader_.vocabulary)
-
-    def _score(
-        self, name: str, values: np.ndarray, baselines: dict[str, np.ndarray], show: Callable[[Any], Any], unit: str
-    ) -> dict[str, Any]:
-        """One score with its 90 % interval over blocks, from means (N,) per block, beside those of simple models."""
-        from graft.nn.bootstrap import interval, resample
-
-        draws = np.concatenate(
-            [counts @ values / counts.sum(axis=1) for counts in resample(len(values), seed=self.seed)]
-        )
-        value, low, high = interval(float(values.mean()), draws, level=0.9, size=len(values))
-        low, high = sorted((float(show(low)), float(show(high))))
-        return {
-            "name": name,
-            "value": float(show(value)),
-            "low": low,
-            "high": high,
-            "unit": unit,
-            "baselines": {key: float(show(nats.mean())) for key, nats in baselines.items()},
-        }

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from graft.core.registry import OBJECTIVES
 from graft.engine.objective import Batch, Objective
-from graft.pretrain.language import LanguagePretrain, TokenObjective
+from graft.pretrain.language import BlockPretrain, TokenObjective
 from graft.pretrain.tokens import FIRST
 from graft.sources.native import NativeBackbone
 from graft.sources.readers import MASK
@@ -34,7 +34,7 @@ class _Masked(TokenObjective):
 
 
 @OBJECTIVES.register("masked")
-class Masked(LanguagePretrain):
+class Masked(BlockPretrain):
     """Predict 15 % of the tokens from the rest; the loss of a block is the mean of -log p(x_i | visible) over them.
 
     Only the states in those places reach the output layer, which costs more than the rest of a small encoder.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from graft.core.registry import OBJECTIVES
 from graft.engine.objective import Batch, Objective
-from graft.pretrain.language import LanguagePretrain, TokenObjective
+from graft.pretrain.language import BlockPretrain, TokenObjective
 from graft.pretrain.tokens import FIRST
 from graft.sources.native import NativeBackbone
 from graft.sources.readers import END
@@ -35,7 +35,7 @@ class _Next(TokenObjective):
 
 
 @OBJECTIVES.register("next")
-class NextElement(LanguagePretrain):
+class NextElement(BlockPretrain):
     """Predict every token from those before it; the loss of a block is the mean of -log p(x_t | x_<t).
 
     Example:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ from graft.core.registry import TRANSFERS
 from graft.core.runtime import bf16_is_faster, device, seeded
 from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec
-from graft.engine.callbacks import Checkpoint
-from graft.engine.loop import fit
+from graft.engine.callbacks import Callback, Checkpoint, State
+from graft.engine.loop import History, fit
 from graft.engine.objective import Batch, Supervised
 from graft.engine.optim import discriminative_groups
 from graft.features import SAMPLE
@@ -35,6 +36,7 @@ MIN_STEPS = 150  # small data is seen often enough to take this many steps …
 MAX_EPOCHS = 20  # … but never more often than this
 HEAD_ROWS = 2_000  # rows that the head's start is fitted on: more cost a pass and change nothing that training keeps
 HEAD_SHARE = 4  # rows per feature from which the head starts from the probe; with fewer it nearly interpolates the rows
+WARM = 2  # steps before the clock counts
 SORTED_BATCHES = 50  # batches of similar length are cut from windows of this many
 
 
@@ -112,18 +114,48 @@ class Finetune(BaseTransfer):
         epochs = self.epochs if self.epochs is not None else min(max(3.0, MIN_STEPS / per_epoch), MAX_EPOCHS)
         return max(1, round(epochs * per_epoch))
 
+    def step_seconds(self, data: Dataset, steps: int = 6) -> float:
+        """Measured seconds of one optimizer step: the mean over a few warm ones, on rows of all lengths.
+
+        What was predicted from a forward pass is up to half too high or too low; a second of measuring buys epochs.
+        """
+        rows = np.linspace(0, len(data) - 1, min(len(data), (steps + WARM) * self.batch_size)).astype(np.int64)
+        some, times = data.select(rows), [0.0]
+        with seeded(self.seed):
+            backbone = self._backbone(some)
+            head = _zero_head(backbone, some)
+            self._train(backbone, head, some, Setting(), steps=steps + WARM, callbacks=[_Stopwatch(times)])
+        return float(np.mean(np.diff(times)[WARM:]))
+
     def _fit(self, data: Dataset, setting: Setting) -> None:
         if self.head_start not in (None, "probe", "zero"):
             raise UsageError(f"no head start {self.head_start!r}", hint="use probe, zero, or None")
         with seeded(self.seed):
-            self._train(data, setting)
+            backbone = self._backbone(data)
+            head = self._head(backbone, data, setting)
+            callbacks = [Checkpoint(setting.checkpoint)] if setting.checkpoint else []
+            history = self._train(backbone, head, data, setting, steps=self.steps(len(data)), callbacks=callbacks)
+            self.curve_, self.stopped_ = history.points, history.stopped
+            self.backbone_ = backbone.requires_grad_(requires_grad=False).eval()
+            before = f"{backbone.spec.objective}, then " if backbone.spec.objective else ""
+            learned = f"{before}{data.task.kind} of {data.name} ({len(data):,} rows)"
+            backbone.spec = dataclasses.replace(backbone.spec, objective=learned)
+            self.head_ = LinearHead.from_module(head)
+            self._features(data.select(np.arange(min(len(data), SAMPLE))), None)  # settles the precision
 
-    def _train(self, data: Dataset, setting: Setting) -> None:
-        backbone = self._backbone(data)
+    def _train(
+        self,
+        backbone: Backbone,
+        head: torch.nn.Linear,
+        data: Dataset,
+        setting: Setting,
+        *,
+        steps: int,
+        callbacks: Sequence[Callback],
+    ) -> History:
         backbone.freeze_below(self.blocks)
         if self.dropout is not None:
             set_dropout(backbone, self.dropout)
-        head = self._head(backbone, data, setting)
         groups = discriminative_groups(
             backbone.layer_groups(),
             head,
@@ -132,27 +164,19 @@ class Finetune(BaseTransfer):
             layer_decay=self.layer_decay,
             weight_decay=self.weight_decay,
         )
-        objective = Supervised(backbone, head, data.task, groups)
-        history = fit(
-            objective,
+        return fit(
+            Supervised(backbone, head, data.task, groups),
             labelled_batches(backbone, data, self.batch_size, self.seed),
-            steps=self.steps(len(data)),
+            steps=steps,
             optimizer=self.optimizer,
             warmup=self.warmup,
             precision="bf16" if bf16_is_faster() else "fp32",
             device=device(),
             clock=setting.clock,
-            callbacks=[Checkpoint(setting.checkpoint)] if setting.checkpoint else [],
+            callbacks=callbacks,
             progress=setting.progress,
             name=self.label,
         )
-        self.curve_, self.stopped_ = history.points, history.stopped
-        self.backbone_ = backbone.requires_grad_(requires_grad=False).eval()
-        before = f"{backbone.spec.objective}, then " if backbone.spec.objective else ""
-        learned = f"{before}{data.task.kind} of {data.name} ({len(data):,} rows)"
-        backbone.spec = dataclasses.replace(backbone.spec, objective=learned)
-        self.head_ = LinearHead.from_module(head)
-        self._features(data.select(np.arange(min(len(data), SAMPLE))), None)  # settles the precision
 
     def _backbone(self, data: Dataset) -> Backbone:
         """The network to train; an opened source is copied, as training changes it."""
@@ -168,10 +192,7 @@ class Finetune(BaseTransfer):
             features = self._features(data.select(rows), setting.store, setting)
             self.backbone_, self.precision_ = None, None  # training changes the weights
             return fit_probe(features, data.y[rows], data.task, layers="last").module()
-        head = torch.nn.Linear(backbone.spec.hidden_size, data.task.outputs)
-        torch.nn.init.zeros_(head.weight)
-        torch.nn.init.zeros_(head.bias)
-        return head
+        return _zero_head(backbone, data)
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         del store  # tuned weights are used once per row: nothing to keep
@@ -185,6 +206,29 @@ class Finetune(BaseTransfer):
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         del state
         self.head_ = LinearHead.from_arrays(arrays)
+
+
+def _zero_head(backbone: Backbone, data: Dataset) -> torch.nn.Linear:
+    head = torch.nn.Linear(backbone.spec.hidden_size, data.task.outputs)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    return head
+
+
+class _Stopwatch(Callback):
+    """Notes when a training starts and when each step ends."""
+
+    def __init__(self, times: list[float]) -> None:
+        self.times = times
+
+    def on_start(self, state: State) -> None:
+        del state
+        self.times[:] = [time.perf_counter()]
+
+    def on_step(self, state: State) -> bool:
+        del state
+        self.times.append(time.perf_counter())
+        return False
 
 
 def set_dropout(module: torch.nn.Module, share: float) -> None:
