@@ -113,6 +113,7 @@ def test_every_encoder_makes_a_source_that_others_open(kind, encoder, texts, tmp
     assert record["training"]["tokens_per_second"] > 0
     opened = open_model(f"file:{folder}")
     assert opened.spec.objective.startswith(kind.label)
+    assert opened.spec.name.endswith(f"-{kind.name}")  # several sources in one ranking must not share a name
     probe = Probe(f"file:{folder}").fit(texts[:60], ["red" if "red" in text else "other" for text in texts[:60]])
     assert len(probe.predict(texts[60:70])) == 10
 

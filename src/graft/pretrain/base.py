@@ -98,9 +98,8 @@ class BasePretrain(BaseEstimator, ABC):
         scores = self._measure(objective)
         samples = self._samples(objective)
         progress("measuring", 1.0)
-        backbone.spec = dataclasses.replace(
-            backbone.spec, objective=f"{self.label} on {data.name} ({len(data):,} rows)", name=backbone.spec.name
-        )
+        learned = f"{self.label} on {data.name} ({len(data):,} rows)"
+        backbone.spec = dataclasses.replace(backbone.spec, objective=learned, name=f"{data.name}-{self.name}")
         self.record_ = {
             "kind": "pretraining",
             "graft": __version__,
