@@ -69,6 +69,7 @@ def _row(name: str, system: str, seeds: list[int], results: list[dict[str, Any]]
         "seconds": sum(result["seconds"] for result in results) / len(results),
         "all_seconds": [result["seconds"] for result in results],
         "peak_bytes": max(result["peak_bytes"] for result in results),
+        "threads": results[0]["threads"],
         "facts": [result["facts"] for result in results],
     }
 

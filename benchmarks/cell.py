@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -28,6 +29,7 @@ def main() -> None:
                 "n": len(truth),
                 "seconds": result["seconds"],
                 "peak_bytes": peak,
+                "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
                 "facts": result.get("facts", {}),
             },
             default=float,

@@ -71,7 +71,34 @@ class _Residual(nn.Module):
         return F.relu(self.norms[1](self.second(inner)) + self.shortcut(x))
 
 
-class ResNet(nn.Module):
+class _Stages(nn.Module):
+    """What encoders of pictures share: stages from fine to coarse, and the mean over the picture."""
+
+    stages: nn.ModuleList
+
+    def _fresh(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def stem(self) -> list[nn.Module]:
+        """Nothing stays frozen by default."""
+        return []
+
+    def _maps(self, x: Tensor) -> list[Tensor]:
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Mean over the picture."""
+        del batch
+        return hidden.mean(dim=(2, 3))
+
+
+class ResNet(_Stages):
     """A small residual network for pictures of 8 to 96 pixels.  He et al. (2016), section 4.2.
 
     Batch: ``pixel_values`` (B, C, H, W).  Group normalisation, so small batches and frozen parts do no harm.
@@ -89,14 +116,8 @@ class ResNet(nn.Module):
             stages.append(nn.Sequential(*layers))
             inputs = outputs
         self.stages = nn.ModuleList(stages)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self._fresh()
         self.hidden_size = widths[-1]
-
-    def stem(self) -> list[nn.Module]:
-        """Nothing stays frozen by default."""
-        return []
 
     def blocks(self) -> list[nn.Module]:
         """First convolution, then stages."""
@@ -104,20 +125,10 @@ class ResNet(nn.Module):
 
     def forward_features(self, batch: Batch) -> list[Tensor]:
         """Feature maps (B, D, H, W) of each stage."""
-        x = self.first(batch["pixel_values"])
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
-
-    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Mean over the picture."""
-        del batch
-        return hidden.mean(dim=(2, 3))
+        return self._maps(self.first(batch["pixel_values"]))
 
 
-class VGG(nn.Module):
+class VGG(_Stages):
     """Stages of 3×3 convolutions, each ended by a maximum over 2×2 pixels.  Simonyan & Zisserman (2015).
 
     Batch: ``pixel_values`` (B, C, H, W) with sides that ``2 ** len(widths)`` divides.  Group normalisation, as in ``ResNet``.
@@ -133,14 +144,8 @@ class VGG(nn.Module):
                 inputs = outputs
             stages.append(nn.Sequential(*layers, nn.MaxPool2d(2)))
         self.stages = nn.ModuleList(stages)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self._fresh()
         self.hidden_size = widths[-1]
-
-    def stem(self) -> list[nn.Module]:
-        """Nothing stays frozen by default."""
-        return []
 
     def blocks(self) -> list[nn.Module]:
         """The stages."""
@@ -148,17 +153,7 @@ class VGG(nn.Module):
 
     def forward_features(self, batch: Batch) -> list[Tensor]:
         """Feature maps (B, D, H, W) of each stage."""
-        x = batch["pixel_values"]
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
-
-    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Mean over the picture."""
-        del batch
-        return hidden.mean(dim=(2, 3))
+        return self._maps(batch["pixel_values"])
 
 
 class DilatedCNN(nn.Module):

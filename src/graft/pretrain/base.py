@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Self
 from sklearn.base import BaseEstimator
 
 from graft import __version__
-from graft.core.errors import DataError, UsageError
+from graft.core.errors import UsageError
 from graft.core.runtime import Clock, Progress, bf16_is_faster, device, environment, seeded, silent
 from graft.core.types import Dataset
 from graft.data.load import load
@@ -187,13 +187,3 @@ def choose_encoder(asked: str | None, names: tuple[str, ...], label: str) -> str
     if asked is not None and asked not in names:
         raise UsageError(f"{label} does not train the encoder {asked!r}", hint=f"use {', '.join(names)}")
     return asked or names[0]
-
-
-def enough(rows: int, needed: int, what: str) -> None:
-    """Refuse data with too few rows.
-
-    Raises:
-        DataError: There are fewer rows than needed.
-    """
-    if rows < needed:
-        raise DataError(f"{rows} row(s) are too few for {what}", hint=f"give {needed} or more")

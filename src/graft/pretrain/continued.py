@@ -23,7 +23,6 @@ from graft.core.errors import SourceError
 from graft.core.registry import OBJECTIVES
 from graft.core.runtime import Progress
 from graft.core.types import Dataset, ModelSpec
-from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective
 from graft.pretrain.language import LanguagePretrain, TokenObjective
 from graft.pretrain.masked import HIDDEN, MASKED, RANDOM
@@ -239,10 +238,9 @@ class Continued(LanguagePretrain):
             samples.append({"kind": "filled", "given": given, "blanks": blanks})
         return samples
 
-    def _throughput(self, history: History) -> dict[str, float]:
-        per_row = len(self.corpus_.train) / max(1, self.corpus_.rows)
-        tokens = history.steps * self.batch_size * min(per_row, self.length)
-        return {"tokens_per_second": round(tokens / history.seconds) if history.seconds else 0.0}
+    @property
+    def _per_row(self) -> float:
+        return min(len(self.corpus_.train) / max(1, self.corpus_.rows), self.length)
 
 
 class _Rows:

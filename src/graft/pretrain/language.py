@@ -105,6 +105,15 @@ class LanguagePretrain(BasePretrain):
             "vocabulary": self.reader_.vocabulary,
         }
 
+    @property
+    @abstractmethod
+    def _per_row(self) -> float:
+        """Tokens of one row of a batch."""
+
+    def _throughput(self, history: History) -> dict[str, float]:
+        tokens = history.steps * self.batch_size * self._per_row
+        return {"tokens_per_second": round(tokens / history.seconds) if history.seconds else 0.0}
+
     def _ngrams(self) -> NGrams:
         return NGrams(self.corpus_.train, self.reader_.vocabulary)
 
@@ -201,9 +210,9 @@ class BlockPretrain(LanguagePretrain):
     def _batch(self, ids: np.ndarray, rng: np.random.Generator) -> Batch:
         """A batch of blocks (B, T)."""
 
-    def _throughput(self, history: History) -> dict[str, float]:
-        tokens = history.steps * self.batch_size * self.length
-        return {"tokens_per_second": round(tokens / history.seconds) if history.seconds else 0.0}
+    @property
+    def _per_row(self) -> float:
+        return self.length
 
     def _held_out(self) -> np.ndarray:
         """Blocks (N, T) of held-out tokens; one shorter block where there are few."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,7 @@ class TextReader(Reader):
         letters = _is_letters(first)
         if unit == "auto":
             unit = "character" if letters or _is_unspaced(first) else "subword"
-        flat = sorted(first + list(rows)) if unit == "word" else _again(first, rows)
+        flat = sorted(first + list(rows)) if unit == "word" else chain(first, rows)
         options = {"vocab_size": vocabulary, "special_tokens": list(SPECIAL), "show_progress": False}
         tokenizer = Tokenizer(BPE(unk_token=UNKNOWN) if unit == "subword" else WordLevel(unk_token=UNKNOWN))
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, handle_chinese_chars=unit != "character")
@@ -195,11 +195,6 @@ def _is_unspaced(texts: list[str]) -> bool:
     """Mostly in scripts that are written without spaces."""
     some = "".join(texts)[:100_000]
     return sum("\u3040" <= letter <= "\u9fff" or "\u0e00" <= letter <= "\u0e7f" for letter in some) > len(some) / 3
-
-
-def _again(first: list[str], rest: Iterator[str]) -> Iterator[str]:
-    yield from first
-    yield from rest
 
 
 class ImageReader(Reader):
