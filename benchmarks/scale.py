@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -83,20 +82,17 @@ def _measured(command: list[str], work: Path) -> tuple[float, int, int]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    anonymous = 0
+    anonymous, peak = 0, 0
     while process.poll() is None:
         try:
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
-            anonymous = max(
-                [
-                    anonymous,
-                    *(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon")),
-                ]
-            )
         except OSError:
             break
+        facts = dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("RssAnon", "VmHWM")))
+        sizes = {key: int(value.split()[0]) * 1024 for key, value in facts.items()}
+        anonymous, peak = max(anonymous, sizes.get("RssAnon", 0)), max(peak, sizes.get("VmHWM", 0))
         time.sleep(0.2)
     _, error = process.communicate()
     if process.returncode:
         raise SystemExit(error.strip())
-    return time.perf_counter() - start, anonymous, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return time.perf_counter() - start, anonymous, peak

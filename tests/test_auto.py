@@ -392,3 +392,16 @@ def test_what_is_returned_is_what_is_saved(store, tmp_path):
     model.save(tmp_path)
     assert np.array_equal(load_transfer(tmp_path).outputs(data), model.outputs(data))
     assert run.answer["fitted_rows"] == 60
+
+
+def test_many_classes_get_a_logistic_probe_too(tiny_bert, store):
+    texts = [f"{word} {word} {index}" for index in range(6) for word in WORDS]
+    data = load((texts, [text.split()[0] for text in texts]), modality="text")
+    _, run = fit(data, store, models=(str(tiny_bert),), methods=("probe",))
+    assert [trial["name"].endswith("(loss=logistic)") for trial in run.trials if trial["transfer"] == "probe"] == [
+        False,
+        True,
+    ]
+
+
+WORDS = "red blue green gold pink grey black white brown amber ivory coral olive azure ruby jade lime plum rust teal sand".split()

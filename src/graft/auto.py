@@ -26,6 +26,7 @@ from graft.evaluate.cost import Cost
 from graft.evaluate.metrics import score
 from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, try_candidate
 from graft.features import extract, predict_seconds
+from graft.nn.heads import MANY_CLASSES
 from graft.ranking.rank import rank
 from graft.record import make_run
 from graft.sources.base import Backbone, describe_model, list_models, open_model
@@ -264,10 +265,11 @@ class AutoFit:
             row = RankRow(spec, cost=seconds / len(self.search))
             train = len(self.folds[0][0])
             if self._wanted("finetune"):
+                self._measure_step(row)
                 one = self._seconds("finetune", row, {})
                 steps.append((f"fine-tuning {spec.name} on {len(self.folds)} fold(s)", one(train) * len(self.folds)))
                 steps.append((f"fine-tuning {spec.name} on all rows, if it wins", one(len(self.data))))
-            self._costs.clear()
+                self._costs = {uri: cost for uri, cost in self._costs.items() if cost.step is not None}
             memory += 4 * 4 * max(spec.parameters for spec in specs)  # weights, gradients and two moments in float32
         return steps, memory
 
@@ -304,7 +306,8 @@ class AutoFit:
         if method == "probe":
             # the rows of the search have their features in the cache already; others cost a pass
             known = len(self.search)
-            return lambda rows: 0.5 + max(0, rows - known) * row.cost + rows * row.spec.hidden_size * 1e-7
+            each = row.spec.hidden_size * (1.5e-8 * self._outputs if "loss" in settings else 1e-7)
+            return lambda rows: 0.5 + max(0, rows - known) * row.cost + rows * each
         cost = self._cost(row)
         transfer = TRANSFERS[method](row.spec, **settings)
         return lambda rows: cost.training(rows, transfer.steps(rows), transfer.batch_size)
@@ -323,6 +326,9 @@ class AutoFit:
         if self._wanted("probe"):
             for row in self._shortlist(3):
                 self._try(self._candidates("probe", row), refit=True)
+            many = self.data.task.is_classification and self._outputs >= MANY_CLASSES
+            for row in self._shortlist(1) if many and len(self.data) <= SEARCH_ROWS else []:
+                self._try(self._candidates("probe", row, loss="logistic"), refit=True)
 
     def _finetune(self) -> None:
         """Fine-tune the best sources: all blocks, or as many passes as the time allows."""
@@ -341,7 +347,7 @@ class AutoFit:
         """Time a few steps of training where the prediction decides what can be afforded."""
         predicted = self._seconds("finetune", row, {})(len(self.folds[0][0])) * (len(self.folds) + 1)
         left = self.clock.left() - RESERVE
-        if not math.isinf(left) and 0.3 * left < predicted < 3 * left:
+        if self._cost(row).step is None and not math.isinf(left) and 0.3 * left < predicted < 3 * left:
             transfer: Any = TRANSFERS["finetune"](row.spec, seed=self.config.seed)
             with contextlib.suppress(GraftError):  # what is wrong with it will be said by the trial itself
                 self._cost(row).step = transfer.step_seconds(self.search)

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from graft.core.errors import UsageError
 from graft.core.types import Features, ModelSpec, Task
 from graft.nn import heads
 from graft.nn.heads import LayerRows, LinearHead, fit_probe, targets, to_outputs
@@ -137,3 +138,33 @@ def test_layers_that_are_not_there(layers):
     features, y = made()
     with pytest.raises(UsageError, match=r"no layers .*; use auto, last, or numbers from 0 to 2"):
         fit_probe(features, y, CLASSES, layers=layers)
+
+
+def test_many_classes_are_masked_by_squares_and_not_by_the_likelihood():
+    """Classes in a row along one direction: least squares cannot see the middle ones."""
+    rng = np.random.default_rng(0)
+    y = np.arange(600) % 6
+    values = (y[:, None] * 3 + rng.normal(size=(600, 1)) * 0.5).astype(np.float32)
+    features = Features(values, (1,), np.arange(600), ModelSpec("x:y", "y", "text"), "")
+    task = Task("classification", "text", tuple("abcdef"))
+    accuracy = {
+        loss: np.mean(fit_probe(features, y, task, loss=loss).outputs(features, task).argmax(1) == y)
+        for loss in ("squared", "logistic")
+    }
+    assert accuracy["squared"] < 0.6 < 0.85 < accuracy["logistic"]
+
+
+def test_a_logistic_probe_is_calibrated_on_rows_it_has_not_seen():
+    features, y = made(n=400)
+    head = fit_probe(features, y, CLASSES, loss="logistic")
+    assert head.layers in ((2,), (1, 2))
+    outputs = head.outputs(features, CLASSES)
+    assert np.mean(outputs.argmax(1) == y) > 0.9
+    np.testing.assert_allclose(outputs.sum(1), 1)
+
+
+@pytest.mark.parametrize(("task", "loss"), [(NUMBERS, "logistic"), (CLASSES, "hinge")])
+def test_a_loss_that_does_not_fit_is_refused(task, loss):
+    features, y = made()
+    with pytest.raises(UsageError, match=loss):
+        fit_probe(features, y, task, loss=loss)

@@ -51,7 +51,7 @@ class Candidate:
     def name(self) -> str:
         """A name that says source, way and what differs from the default."""
         label = self.label or TRANSFERS[self.transfer].label
-        extras = [f"{key}={value}" for key, value in self.settings.items() if key in ("blocks", "lr", "layers")]
+        extras = [f"{key}={value}" for key, value in self.settings.items() if key in ("blocks", "lr", "layers", "loss")]
         return label + (f" of {self.spec.name}" if self.spec else "") + (f" ({', '.join(extras)})" if extras else "")
 
     def make(self) -> BaseTransfer:

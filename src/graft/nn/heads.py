@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import numpy as np
 from graft.core.errors import UsageError
 from graft.core.types import Features, Task
 from graft.nn.calibration import fit_temperature
+from graft.nn.logistic import fit_logistic
 from graft.nn.ridge import STRENGTHS, fit_ridge
 
 if TYPE_CHECKING:
     from torch import nn
 
 IN_MEMORY = 1 << 26  # bytes of float32 features read at once; above it they are read block by block
+MANY_CLASSES = 20  # from here on least squares begins to mask classes: the logistic loss is worth its time
 CHOOSE_ROWS = 20_000  # rows on which layers are chosen; the chosen ones are fitted on all
 
 
@@ -58,8 +61,8 @@ class LinearHead:
         intercept: Intercepts (k,).
         temperature: Softmax temperature of the class scores; 1 for regression.
         loo: Left-out scores (m, k) on training rows, all or evenly spaced ones.
-        error: Left-out squared error.
-        strength: Ridge strength that was chosen.
+        error: Left-out error: mean square, or mean negative log-likelihood.
+        strength: Strength that was chosen.
     """
 
     layers: tuple[int, ...]
@@ -140,6 +143,7 @@ def fit_probe(
     task: Task,
     *,
     layers: Sequence[int] | str = "auto",
+    loss: str = "squared",
     strengths: tuple[float, ...] = STRENGTHS,
 ) -> LinearHead:
     """Fit the closed-form probe: ridge on one layer or several, its strength and layers chosen by leave-one-out.
@@ -149,35 +153,42 @@ def fit_probe(
     A softmax temperature is then fitted to the left-out scores, so that probabilities are calibrated on rows that the
     scores have not seen.
 
+    ``loss="logistic"`` takes the softmax's likelihood in the place of squares, and a fifth of the rows in the place of
+    leave-one-out.  It is slower and holds all rows in memory; on the 77 classes of BANKING77 it is two points better
+    (held-out training rows), on the 6 of TREC two points worse.
+
     Args:
         features: Pooled activations of the training rows.
         y: Encoded targets (n,).
         task: Says what the targets are.
         layers: Layer indices, ``"last"`` or ``"auto"``.
+        loss: ``"squared"`` or ``"logistic"``.
         strengths: Ridge strengths compared.
 
     Raises:
-        UsageError: There is no such layer.
+        UsageError: There is no such layer or loss, or the logistic loss was asked for values.
     """
+    if loss not in ("squared", "logistic") or (loss == "logistic" and not task.is_classification):
+        raise UsageError(f"no loss {loss!r} for {task.kind}", hint="use squared, or logistic for classes")
     count = features.layers
     if layers == "auto":
         upper = tuple(range(count // 2, count))
-        options = list(dict.fromkeys([(count - 1,), upper, tuple(range(count))]))
+        every = upper if loss == "logistic" else tuple(range(count))  # as slow as it is seldom better
+        options = list(dict.fromkeys([(count - 1,), upper, every]))
     elif layers == "last":
         options = [(count - 1,)]
     elif isinstance(layers, str) or not layers or not all(-count <= layer < count for layer in layers):
         raise UsageError(f"no layers {layers!r}", hint=f"use auto, last, or numbers from 0 to {count - 1}")
     else:
         options = [tuple(int(layer) % count for layer in layers)]
-    if len(options) > 1:
-        some = np.linspace(0, len(y) - 1, min(len(y), CHOOSE_ROWS)).astype(np.int64)
-        sample = features.select(features.rows[some])
-        fits = [_fit(sample, y[some], task, option, strengths) for option in options]
-        best = min(range(len(fits)), key=lambda index: fits[index].error)
-        head = fits[best] if len(some) == len(y) else _fit(features, y, task, options[best], strengths)
-    else:
-        head = _fit(features, y, task, options[0], strengths)
-    return head
+    one = _fit_logistic if loss == "logistic" else partial(_fit, strengths=strengths)
+    if len(options) == 1:
+        return one(features, y, task, options[0])
+    some = np.linspace(0, len(y) - 1, min(len(y), CHOOSE_ROWS)).astype(np.int64)
+    sample = features.select(features.rows[some])
+    fits = [one(sample, y[some], task, option) for option in options]
+    best = min(range(len(fits)), key=lambda index: fits[index].error)
+    return fits[best] if len(some) == len(y) else one(features, y, task, options[best])
 
 
 def _fit(
@@ -189,6 +200,16 @@ def _fit(
     temperature = fit_temperature(fit.loo, y[fit.rows], prior=1) if task.is_classification else 1.0
     return LinearHead(
         layers, scale, fit.coef, fit.intercept, temperature, fit.loo, float(fit.errors.min()), fit.strength
+    )
+
+
+def _fit_logistic(features: Features, y: np.ndarray, task: Task, layers: tuple[int, ...]) -> LinearHead:
+    scale = _scale(features, layers)
+    rows = LayerRows(features, layers, scale)[:]
+    fit = fit_logistic(rows, y, task.outputs, weight=task.sample_weights(y))
+    temperature = fit_temperature(fit.held_out, y[fit.rows], prior=1) if len(fit.rows) else 1.0
+    return LinearHead(
+        layers, scale, fit.coef, fit.intercept, temperature, fit.held_out, float(fit.error), fit.strength
     )
 
 

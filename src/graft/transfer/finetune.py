@@ -27,7 +27,7 @@ from graft.engine.loop import History, fit
 from graft.engine.objective import Batch, Supervised
 from graft.engine.optim import discriminative_groups
 from graft.features import SAMPLE
-from graft.nn.heads import LinearHead, fit_probe
+from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
 from graft.sources.base import Backbone
 from graft.transfer.base import BaseTransfer, Setting
 
@@ -191,7 +191,8 @@ class Finetune(BaseTransfer):
             rows = np.linspace(0, len(data) - 1, min(len(data), HEAD_ROWS)).astype(np.int64)
             features = self._features(data.select(rows), setting.store, setting)
             self.backbone_, self.precision_ = None, None  # training changes the weights
-            return fit_probe(features, data.y[rows], data.task, layers="last").module()
+            loss = "logistic" if data.task.outputs >= MANY_CLASSES else "squared"
+            return fit_probe(features, data.y[rows], data.task, layers="last", loss=loss).module()
         return _zero_head(backbone, data)
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:

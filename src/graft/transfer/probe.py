@@ -21,11 +21,12 @@ from graft.transfer.base import BaseTransfer, Setting
 
 @TRANSFERS.register("probe")
 class Probe(BaseTransfer):
-    """Ridge regression on frozen features; layers and strength by exact leave-one-out, calibrated probabilities.
+    """Ridge or logistic regression on frozen features; layers and strength on left-out rows, calibrated probabilities.
 
     Args:
         source: URI, ``ModelSpec`` or opened ``Backbone``.
         layers: ``"auto"`` (last, upper half or all, by leave-one-out), ``"last"``, or layer indices.
+        loss: ``"squared"``, in closed form, or ``"logistic"``, slower and better where there are many classes.
 
     Example:
         >>> from graft.transfer.probe import Probe
@@ -41,15 +42,20 @@ class Probe(BaseTransfer):
     simplicity = 2
 
     def __init__(
-        self, source: str | ModelSpec | Backbone | None = None, *, layers: str | tuple[int, ...] = "auto"
+        self,
+        source: str | ModelSpec | Backbone | None = None,
+        *,
+        layers: str | tuple[int, ...] = "auto",
+        loss: str = "squared",
     ) -> None:
         self.source = source
         self.layers = layers
+        self.loss = loss
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         self.backbone_ = self._open()
         features = self._features(data, setting.store, setting)
-        self.head_ = fit_probe(features, data.y, data.task, layers=self.layers)
+        self.head_ = fit_probe(features, data.y, data.task, layers=self.layers, loss=self.loss)
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         return self.head_.outputs(self._features(data, store), self.task_)
