@@ -85,6 +85,7 @@ class _Pass:
                 todo += [positions[half:], positions[:half]]
                 continue
             yield positions, values, chances
+        runtime.give_memory_back()
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -59,7 +59,8 @@ def test_few_rows_and_a_class_without_any():
     fit = fit_logistic(X, y, 4)
     scores = X @ fit.coef + fit.intercept
     assert scores.argmax(1).tolist() == y.tolist()
-    assert (scores[:, [1, 3]].max() < scores[:, [0, 2]].min()) and len(fit.rows) == 0
+    assert scores[:, [1, 3]].max() < scores[:, [0, 2]].min()
+    assert len(fit.rows) == 0
     assert np.isnan(fit.error)
 
 

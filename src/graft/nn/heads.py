@@ -208,9 +208,7 @@ def _fit_logistic(features: Features, y: np.ndarray, task: Task, layers: tuple[i
     rows = LayerRows(features, layers, scale)[:]
     fit = fit_logistic(rows, y, task.outputs, weight=task.sample_weights(y))
     temperature = fit_temperature(fit.held_out, y[fit.rows], prior=1) if len(fit.rows) else 1.0
-    return LinearHead(
-        layers, scale, fit.coef, fit.intercept, temperature, fit.held_out, float(fit.error), fit.strength
-    )
+    return LinearHead(layers, scale, fit.coef, fit.intercept, temperature, fit.held_out, float(fit.error), fit.strength)
 
 
 def _scale(features: Features, layers: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from graft.core.errors import DataError
 from graft.nn.calibration import nll
@@ -106,6 +105,8 @@ class _Path:
         weight: np.ndarray,
         state: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> None:
+        from sklearn.linear_model import LogisticRegression  # slow to import
+
         self.X, self.y, self.classes, self.weight = X, y, classes, weight
         self.model = LogisticRegression(max_iter=300, tol=1e-3, warm_start=True)
         if state is not None:
