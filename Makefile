@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE = 1
 export TOKENIZERS_PARALLELISM = false
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all lint format type docs bench bench-tables constraints clean
+.PHONY: help install demo test test-all test-timm lint format type docs bench bench-tables constraints clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -28,6 +28,12 @@ test: install  ## run the default tests (offline, under five minutes on two core
 
 test-all: install  ## run every test; GRAFT_DATA and GRAFT_MODELS name the folders of real data and models
 	OMP_NUM_THREADS=1 GRAFT_DATA=$(GRAFT_DATA) GRAFT_MODELS=$(GRAFT_MODELS) $(BIN)/python -m pytest -n 2 --dist loadfile -m ''
+
+test-timm:  ## test timm: sources in an environment of its own, with the registry's own torch and torchvision
+	$(PYTHON) -m venv .venv-timm
+	.venv-timm/bin/python -m pip install --quiet --disable-pip-version-check timm
+	.venv-timm/bin/python -m pip install --quiet --disable-pip-version-check -e . 'pytest>=8'
+	OMP_NUM_THREADS=1 .venv-timm/bin/python -m pytest -m timm tests/sources/test_timm.py
 
 lint: install  ## check style
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -51,4 +57,4 @@ constraints:  ## lock the versions of a fresh installation into constraints.txt
 	rm -rf .venv-lock
 
 clean:  ## remove what was built
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache dist build runs
+	rm -rf $(VENV) .venv-timm .pytest_cache .ruff_cache .mypy_cache dist build runs

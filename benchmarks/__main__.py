@@ -17,6 +17,7 @@ from typing import Any
 from graft.core.runtime import environment
 
 HERE = Path(__file__).parent
+TIMES = ("seconds", "all_seconds", "peak_bytes", "threads")
 
 
 def cell(system: str, name: str, seed: int, options: dict[str, Any], folders: argparse.Namespace) -> dict[str, Any]:
@@ -85,12 +86,18 @@ def main() -> None:
     parser.add_argument("--models", required=True, help="folder of models")
     parser.add_argument("--sets", nargs="*", help="only these sets")
     parser.add_argument("--systems", nargs="*", help="only these systems")
+    parser.add_argument(
+        "--untimed", action="store_true", help="other programs run beside: keep scores, and neither seconds nor memory"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "results")
     folders = parser.parse_args()
+    from benchmarks.corpus import corpus
+    from benchmarks.labels import labels
     from benchmarks.ranking import ranking
     from benchmarks.scale import scale
+    from benchmarks.tokens import tokens
 
-    kinds = {"grid": grid, "ranking": ranking, "scale": scale}
+    kinds = {"corpus": corpus, "grid": grid, "labels": labels, "ranking": ranking, "scale": scale, "tokens": tokens}
     for name in folders.names or sorted(path.stem for path in (HERE / "experiments").glob("*.toml")):
         experiment = tomllib.loads((HERE / "experiments" / f"{name}.toml").read_text(encoding="utf-8"))
         for rows in kinds[experiment["kind"]](experiment, folders):
@@ -102,6 +109,8 @@ def _write(folders: argparse.Namespace, name: str, experiment: dict[str, Any], r
     path = folders.out / f"{name}.json"
     earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
     today = datetime.now(UTC).date().isoformat()
+    if getattr(folders, "untimed", False):
+        rows = [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
     new = {(row["set"], row["system"]): {**row, "date": today} for row in rows}
     merged = [new.pop((row["set"], row["system"]), row) for row in earlier] + list(new.values())
     facts = environment()

@@ -38,7 +38,7 @@ def scale(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[l
                 "--quiet",
             ]
             for step, command in (("fit", fit), ("predict", ["predict", "run", "data.csv", "--out", "p.csv"])):
-                seconds, anonymous, peak = _measured([sys.executable, "-m", "graft.cli", *command], work)
+                seconds, anonymous, peak = measured([sys.executable, "-m", "graft.cli", *command], work)
                 row = {
                     "set": f"{count:,} rows",
                     "system": f"graft {step}",
@@ -71,7 +71,7 @@ def _write(data: Path, path: Path, count: int) -> None:
             writer.writerow([" ".join(words) + f" {rng.integers(10**6)}", labels[index % len(texts)]])
 
 
-def _measured(command: list[str], work: Path) -> tuple[float, int, int]:
+def measured(command: list[str], work: Path) -> tuple[float, int, int]:
     """Seconds, peak anonymous memory (what cannot be given back) and peak resident memory (maps of files included)."""
     start = time.perf_counter()
     process = subprocess.Popen(

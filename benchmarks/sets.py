@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 TEXT = ("trec", "sst2", "banking77", "thucnews", "mr")
 IMAGES = {"hymenoptera": ("train", "val"), "trashnet": ("train", "test"), "cifar10": ("train", "test")}
 TABLES = ("splice",)
+LETTERS = {"splice letters": "splice", "promoters letters": "promoters"}  # sequences as they are, a row of letters each
+DIGITS = ("mnist", "usps")
 
 
 def kind(name: str) -> str:
-    if name in TEXT:
+    if name in TEXT or name in LETTERS:
         return "text"
-    return "image" if name in IMAGES else "table"
+    return "image" if name in IMAGES or name in DIGITS else "table"
 
 
 def paths(name: str, data: Path, work: Path) -> tuple[Path, Path]:
@@ -26,10 +29,22 @@ def paths(name: str, data: Path, work: Path) -> tuple[Path, Path]:
     if name in IMAGES:
         train, test = IMAGES[name]
         return data / "image" / name / train, data / "image" / name / test
+    if name in LETTERS:
+        folder = data / "text" / LETTERS[name]
+        return _either(folder / "train.csv"), _either(folder / "test.csv")
+    if name in DIGITS:
+        arrays = np.load(data / "image" / "digits" / f"{name}.npz")
+        train, test = (_pictures(arrays, part, work / f"{name}-{part}") for part in ("train", "test"))
+        return train, test
     return (
         _pairs_of_letters(data / "text" / name / "train.csv", work / f"{name}-train.csv"),
         _pairs_of_letters(data / "text" / name / "test.csv", work / f"{name}-test.csv"),
     )
+
+
+def glove(train: Path) -> Path:
+    """The subset of glove.6B.50d that lies beside the sets of texts."""
+    return train.parents[1] / "word_vectors" / "glove.6B.50d.5k-subset.txt.gz"
 
 
 def read_text(path: Path) -> tuple[list[str], np.ndarray]:
@@ -48,6 +63,18 @@ def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[1:]
     return np.asarray([row[:-1] for row in rows]), np.asarray([row[-1] for row in rows])
+
+
+def _pictures(arrays: Any, part: str, folder: Path) -> Path:
+    """A folder of pictures by class, written once."""
+    from PIL import Image
+
+    if not folder.exists():
+        for index, (picture, label) in enumerate(zip(arrays[f"x_{part}"], arrays[f"y_{part}"], strict=True)):
+            target = folder / str(label) / f"{index:05d}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(target)
+    return folder
 
 
 def _either(path: Path) -> Path:

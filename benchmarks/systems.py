@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import sets
+from benchmarks.vectors import mean_probe, word_vectors
 
 MINILM = "all-MiniLM-L6-v2"
 
@@ -207,7 +209,13 @@ SYSTEMS = {
     "frozen probe": frozen_probe,
     "Trainer": trainer,
     "Trainer bf16": trainer_bf16,
+    "mean probe on GloVe": mean_probe,
 }
+for network in ("textcnn", "lstm"):
+    SYSTEMS[f"{network}, random"] = partial(word_vectors, network=network, embeddings="random")
+    SYSTEMS[f"{network}, own trained"] = partial(word_vectors, network=network, own=True)
+    for kept in ("trained", "frozen"):
+        SYSTEMS[f"{network}, GloVe {kept}"] = partial(word_vectors, network=network, embeddings=kept)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

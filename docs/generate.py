@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import label_efficiency
+
 import graft
 from graft.cli import app
 from graft.core.registry import OBJECTIVES, SCORES, SOURCES, TRANSFERS
@@ -318,7 +320,7 @@ def _first(thing: Any) -> str:
 def results(language: str) -> str:
     """Tables of all results, or how to make them."""
     say = WORDS[language]
-    files = sorted(RESULTS.glob("*.json"))
+    files = sorted(path for path in RESULTS.glob("*.json") if path.stem != "labels")  # that one has a page of charts
     if not files:
         return say["none"]
     parts = [say["legend"], ""]
@@ -355,11 +357,12 @@ def _result(result: dict[str, Any], say: dict[str, str]) -> list[str]:
 def _cell(row: dict[str, Any], *, best: float) -> str:
     if row["metric"] == "seconds":  # steps of one system, not rivals: time and the memory that cannot be given back
         return f"{row['seconds']:.0f} s, {row['peak_anonymous_bytes'] / 2**20:,.0f} MiB"
-    mean = f"{row['mean']:.3f}"
-    spread = f" ({row['low']:.3f}–{row['high']:.3f})" if len(row["scores"]) > 1 else ""
+    digits = ".3f" if row["mean"] < 100 else ",.0f"
+    mean = f"{row['mean']:{digits}}"
+    spread = f" ({row['low']:{digits}}–{row['high']:{digits}})" if len(row["scores"]) > 1 else ""
     seconds = row.get("seconds")
     time = "" if seconds is None else f", {seconds:.0f} s" if seconds >= 10 else f", {seconds:.1f} s"
-    return (f"**{mean}**" if row["mean"] == best else mean) + spread + time
+    return (f"**{mean}**" if mean == f"{best:{digits}}" else mean) + spread + time
 
 
 def _facts(facts: Any) -> str:
@@ -376,6 +379,23 @@ def readme(path: Path, language: str) -> str:
     return f"{head}{start}\n{results(language)}\n{end}{tail}"
 
 
+def label_pages() -> dict[Path, str]:
+    """The page about label efficiency with its charts, where it has been measured."""
+    path = RESULTS / "labels.json"
+    if not path.exists():
+        return {}
+    result = json.loads(path.read_text(encoding="utf-8"))
+    parts, charts = label_efficiency.page_of(result)
+    introduction = (
+        "How far does a source made here go with few labels? Each chart shows accuracy on test rows over labels per class "
+        f"(mean over seeds {', '.join(map(str, result['rows'][0]['seeds']))}, bars from the lowest to the highest). "
+        + " ".join(result["notes"])
+        + f" Measured {result['date']} on {_facts(result['machine'])}."
+    )
+    found = {Path("docs/explanation/label-efficiency.md"): page("Label efficiency", introduction, parts)}
+    return found | {Path("docs/images") / name: svg for name, svg in charts.items()}
+
+
 # -- all -------------------------------------------------------------------------------------------------------------
 
 
@@ -386,6 +406,7 @@ def pages() -> dict[Path, str]:
         "python": python,
     }  # fmt: skip
     found = {REFERENCE / f"{name}.md": make() for name, make in written.items()}
+    found |= label_pages()
     found[Path("README.md")] = readme(Path("README.md"), "en")
     found[Path("README.zh-CN.md")] = readme(Path("README.zh-CN.md"), "zh")
     return found

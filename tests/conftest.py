@@ -97,3 +97,24 @@ def pictures():
 def table():
     """80 rows of four numbers, two classes."""
     return make_table(80)
+
+
+def make_tones(n, seed=0, rate=8000, seconds=0.2):
+    """Low and high tones of changing pitch, with noise: pairs (samples, rate) and the classes."""
+    rng = np.random.default_rng(seed)
+    y = np.asarray(["low", "high"])[np.arange(n) % 2]
+    time = np.arange(int(seconds * rate)) / rate
+    pitch = np.where(y == "low", 300, 1200) * rng.uniform(0.8, 1.2, n)
+    tones = 0.3 * np.sin(2 * np.pi * pitch[:, None] * time) + rng.normal(scale=0.02, size=(n, len(time)))
+    return [(tone.astype(np.float32), rate) for tone in tones], y.tolist()
+
+
+def save_tones(folder, n=20, seed=0, **options):
+    """Tones as WAV files, one folder per class; the folder."""
+    import soundfile
+
+    for i, ((samples, rate), label) in enumerate(zip(*make_tones(n, seed, **options), strict=True)):
+        path = folder / label / f"{i:02d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, rate)
+    return folder

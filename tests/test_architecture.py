@@ -52,16 +52,23 @@ VERSION_ONLY = {"graft"}  # ``from graft import __version__`` costs nothing and 
 # Files that a plug-in folder shares; the other files of the folder are plug-ins, imported by name by nobody.
 SHARED = {
     "data": {
-        "assemble", "blocks", "columns", "delimited", "formats", "guess", "inputs", "lines", "load", "modality", "pixels", "rows",
-        "splits", "stream",
+        "assemble", "blocks", "columns", "delimited", "formats", "guess", "inputs", "lines", "load", "modality", "pixels",
+        "recordings", "rows", "spectrogram", "splits", "stream",
     },
-    "sources": {"base", "folder", "hub", "layers", "loading", "native", "readers", "scripts", "text"},
+    "sources": {
+        "base", "folder", "hub", "keras_files", "keras_graph", "keras_network", "layers", "loading", "native", "pictures",
+        "plain", "readers", "scripts", "sounds", "text", "timm_network", "vector_files", "words",
+    },
     "ranking": {"compare", "rank"},
     "transfer": {"base"},
-    "pretrain": {"base", "language", "ngrams", "tokens"},
+    "pretrain": {
+        "base", "fidelity", "kmeans", "labelled", "language", "ngrams", "pairs", "pictures", "sounds",
+        "tables", "tokens", "words",
+    },
 }  # fmt: skip
 ALLOWED_PAIRS = {
     ("transfer.scratch", "transfer.finetune"),  # training from scratch is fine-tuning of a network without a past
+    ("transfer.word_vectors", "transfer.finetune"),  # so is training one whose words alone have a past
 }
 
 
@@ -233,6 +240,9 @@ HEAVY = (
     "numpy",
     "jinja2",
     "PIL",
+    "gensim",
+    "jieba",
+    "soundfile",
 )
 
 
@@ -333,7 +343,7 @@ LONGER_FILES = {
 }
 LONGER_FUNCTIONS = {
     ("cli/fit", "fit"): 110,
-    ("cli/pretrain", "pretrain"): 110,
+    ("cli/pretrain", "pretrain"): 180,
 }  # its docstring is the help of every option
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}
 

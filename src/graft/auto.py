@@ -259,9 +259,10 @@ class AutoFit:
         """Steps with predicted seconds, and predicted bytes of memory."""
         steps = [(f"features of {spec.name}", seconds) for spec, seconds in zip(specs, passes, strict=True)]
         memory = psutil.Process().memory_info().rss
-        if specs:
+        tuned = [pair for pair in zip(specs, passes, strict=True) if not TRANSFERS["finetune"].fits(pair[0])]
+        if tuned:
             # any of them may win the ranking: the plan names the middle one
-            spec, seconds = sorted(zip(specs, passes, strict=True), key=lambda item: item[1])[len(specs) // 2]
+            spec, seconds = sorted(tuned, key=lambda item: item[1])[len(tuned) // 2]
             row = RankRow(spec, cost=seconds / len(self.search))
             train = len(self.folds[0][0])
             if self._wanted("finetune"):
@@ -270,7 +271,7 @@ class AutoFit:
                 steps.append((f"fine-tuning {spec.name} on {len(self.folds)} fold(s)", one(train) * len(self.folds)))
                 steps.append((f"fine-tuning {spec.name} on all rows, if it wins", one(len(self.data))))
                 self._costs = {uri: cost for uri, cost in self._costs.items() if cost.step is not None}
-            memory += 4 * 4 * max(spec.parameters for spec in specs)  # weights, gradients and two moments in float32
+            memory += 4 * 4 * max(spec.parameters for spec, _ in tuned)  # weights, gradients and two moments in float32
         return steps, memory
 
     def _rank(self, specs: list[ModelSpec]) -> None:
@@ -335,6 +336,8 @@ class AutoFit:
         if not self._wanted("finetune"):
             return
         for row in self._shortlist(2):
+            if TRANSFERS["finetune"].fits(row.spec):
+                continue
             self._measure_step(row)
             settings = self._affordable(row)
             candidate = self._candidates("finetune", row, **settings)
@@ -372,14 +375,18 @@ class AutoFit:
             self._try(Candidate("scratch", {"seed": self.config.seed}), share=0.5 if alone else 0.3)
 
     def _others(self) -> None:
-        """Transfers that plug-ins add: those without a source, and the others on the first source."""
+        """Transfers that plug-ins add: those without a source, and the others on the first source that fits them."""
         for name, transfer in TRANSFERS.items():
             if name in STEPS or not self._wanted(name):
                 continue
             if not transfer.needs_source:
-                self._try(Candidate(name))
-            for row in self._shortlist(1) if transfer.needs_source else []:
-                self._try(Candidate(name, spec=row.spec), refit=True)
+                self._try(Candidate(name, seconds=transfer.seconds))
+            fits = [(row.spec, transfer.fits(row.spec)) for row in self.ranking.usable]
+            fitting = [spec for spec, reason in fits if not reason]
+            if not fitting and self.config.methods == (name,):
+                self.left_out += fits  # the only way that was asked for: the error says why it found nothing
+            for spec in fitting[:1] if transfer.needs_source else []:
+                self._try(Candidate(name, spec=spec, seconds=transfer.seconds), refit=True)
 
     # -- choice ------------------------------------------------------------------------------------------------------
 

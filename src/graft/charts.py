@@ -288,6 +288,21 @@ def scatter(pairs: Sequence[Sequence[Any]], words: tuple[str, str], most: int = 
     return _svg(*parts, label=f"{words[1]} / {words[0]}", width=408, height=394, class_="chart")
 
 
+def dendrogram(tree: dict[str, Any], label: str) -> Markup:
+    """The top of a tree of merges: links ``x`` and ``y`` of four corners each, over the sizes of its ``leaves``."""
+    links = list(zip(tree.get("x", []), tree.get("y", []), strict=False))
+    sizes = tree.get("leaves", [])
+    x = Scale(0, 10 * max(1, len(sizes)), 8, 452)
+    y = Scale(0, max([height for _, heights in links for height in heights] + [1e-9]), 150, 10)
+    parts = []
+    for places, heights in links:
+        points = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in zip(places, heights, strict=False))
+        parts.append(element("polyline", points=points, class_="line"))
+    for index, size in enumerate(sizes):
+        parts.append(element("text", str(size), x=x(10 * index + 5), y=164, text_anchor="middle", class_="tick"))
+    return _svg(*parts, label=label, width=460, height=170, class_="chart")
+
+
 def width_of(text: str) -> int:
     """Columns a text takes; a Chinese character takes two."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)

@@ -27,7 +27,7 @@ from graft.sources.base import Backbone, Batch
 FORMAT = 1  # of the entries; part of their keys
 TOKENS = 2048  # tokens of one text batch: the fastest of 512 to 16384 for MiniLM on two cores
 PICTURES = 32  # pictures of one batch
-CHUNK = {"text": 4096, "image": 256}  # rows encoded at a time: pictures are large
+CHUNK = {"text": 4096, "image": 256, "audio": 256}  # rows encoded at a time: pictures and sounds are large
 SAMPLE = 16  # rows on which bf16 must agree with fp32
 AGREEMENT = 0.999  # smallest cosine of every layer and row
 FP16_MAX = 6e4  # larger activations are kept as float32

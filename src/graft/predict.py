@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import os
 import sys
@@ -20,7 +21,7 @@ from graft.data.load import load
 from graft.data.stream import stream
 from graft.evaluate.metrics import evaluate
 from graft.features import encode
-from graft.sources.base import open_model
+from graft.sources.base import Backbone, open_model
 from graft.transfer.base import BLOCK, BaseTransfer, load_transfer
 
 
@@ -133,10 +134,13 @@ def _evaluate_source(
 ) -> dict[str, Any]:
     """Score a source over all of its own classes: the arg-max must be the class the data name."""
     backbone = open_model(uri)
+    table = load(data, label=label, encoding=encoding, task="classification")
+    notes = list(table.notes)
+    if not backbone.spec.classes and backbone.outputs:
+        notes.append(_assume_classes(backbone, table))
     classes = backbone.spec.classes
     if not classes:
         raise SourceError(f"{uri} has no classes of its own", hint="train a head with graft fit first")
-    table = load(data, label=label, encoding=encoding, task="classification")
     index = {_key(name): position for position, name in enumerate(classes)}
     wanted = [_key(rename.get(name, name)) for name in table.task.classes]
     missing = [name for name, key in zip(table.task.classes, wanted, strict=True) if key not in index]
@@ -150,8 +154,20 @@ def _evaluate_source(
     parts = [encode(backbone, table.take(block)).probabilities for block in blocks]
     task = Task("classification", table.task.modality, tuple(classes), "accuracy", table.task.target)
     metrics = evaluate(task, truth, np.concatenate(parts), level=level, metrics=("accuracy", "log_loss"))
-    notes = [*table.notes, f"scored over all {len(classes)} classes of the source"]
+    notes.append(f"scored over all {len(classes)} classes of the source")
     return {"name": uri, "data": table.name, "rows": len(table), "metrics": metrics, "notes": notes}
+
+
+def _assume_classes(backbone: Backbone, table: Dataset) -> str:
+    """Take the data's classes for those of a source that does not name its own, if there are as many."""
+    names, uri = table.task.classes, backbone.spec.uri
+    if len(names) != backbone.outputs:
+        what = f"{uri} does not name its {backbone.outputs} classes, and the data have {len(names)}"
+        raise SourceError(what, hint="name them in classes.txt beside the model, one per line, in its order")
+    backbone.spec = dataclasses.replace(backbone.spec, classes=names)
+    return (
+        f"the source names no classes: its {len(names)} outputs were taken for those of the data in alphabetical order"
+    )
 
 
 def _key(name: str) -> str:

@@ -13,6 +13,7 @@ from graft import __version__
 from graft.core.registry import MODALITIES, TRANSFERS
 from graft.core.runtime import environment
 from graft.core.types import Dataset, RankRow, Run
+from graft.data.spectrogram import as_picture, log_mel
 from graft.evaluate.metrics import confusion, evaluate, per_class, reliability
 from graft.evaluate.search import Trial
 from graft.evaluate.selection import selected_score
@@ -201,6 +202,10 @@ def _row(item: Any, data: Dataset) -> dict[str, Any]:
     example = data.take(slice(position, position + 1))
     if data.task.modality == "image":
         facts["thumbnail"] = _thumbnail(example[0])
+    elif data.task.modality == "audio":
+        values = log_mel(example[0].samples, example[0].rate)
+        facts["thumbnail"] = _thumbnail(as_picture(values, values.min(), values.max()))
+        facts["input"] = data.X.name(storage)  # type: ignore[attr-defined]
     elif data.task.modality == "table":
         facts["input"] = ", ".join(f"{key}={value[0]}" for key, value in list(example.items())[:8])
     else:

@@ -56,6 +56,14 @@ def duration(seconds: float | None) -> str:
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
 
 
+def sounds_in_words(facts: dict[str, Any]) -> str:
+    """Lengths, rates and channels of sounds in one line."""
+    seconds = facts["seconds"]
+    lengths = f"{seconds['min']:.2f} to {seconds['max']:.2f} s, median {seconds['median']:.2f} s"
+    kinds = [", ".join(list(facts[name])[:3]) for name in ("rates", "channels", "formats")]
+    return f"sounds: {lengths}, {duration(seconds['total'])} in all; {'; '.join(kinds)}"
+
+
 def _substitute(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
     letters = error.object[error.start : error.end]
@@ -204,6 +212,8 @@ class Screen:
                 "scripts: "
                 + ", ".join(f"{name} {share:.0%}" for name, share in list(scripts.items())[:4] if share >= 0.005)
             )
+        if task.modality == "audio":
+            self.line(sounds_in_words(facts["facts"]))
         for note in data.notes:
             self.line(f"[dim]· {escape(note)}[/dim]")
         self.line("one example:")
@@ -326,8 +336,8 @@ class Screen:
         self._print("")
         self._print("[bold]Result[/bold]", indent=0)
         self.facts("encoder", f"{encoder['architecture']}, {encoder['parameters'] / 1e6:.2f} M parameters", always=True)
-        speed = training.get("tokens_per_second")
-        rate = f", {speed:,.0f} tokens per second" if speed else ""
+        speeds = {key: value for key, value in training.items() if key.endswith("_per_second") and value}
+        rate = "".join(f", {value:,.0f} {key.replace('_', ' ')}" for key, value in speeds.items())
         passes = f"{training['steps']:,} steps, {training['epochs']:.3g} epochs"
         self.facts("training", f"{passes} in {duration(training['seconds'])}{rate}", always=True)
         for score in record["scores"]:
@@ -336,13 +346,15 @@ class Screen:
             self.facts(
                 "held out", f"{escape(score['name'])} [bold]{value}[/bold]  beside {escape(beside)}", always=True
             )
-        for sample in record["samples"][:6]:
-            given = f"{sample['given']} → " if sample["kind"] == "continued" else ""
+        for sample in [sample for sample in record["samples"] if "picture" not in sample][:6]:
+            given = f"{sample['given']} → " if sample["kind"] in ("continued", "judged") else ""
             text = sample.get("text") or "; ".join(
                 f"{blank['true']}: {', '.join(word for word, _ in blank['guesses'])}" for blank in sample["blanks"]
             )
             shown = f"{sample['given']}  ({text})" if sample["kind"] == "filled" else given + text
             self.line(f"[dim]{sample['kind']:<10}[/dim] {escape(' '.join(shown.split()))}")
+        for note in record.get("notes", []):
+            self.facts("note", escape(note), always=True)
         self.facts("source", f"file:{escape(folder)}", always=True)
         self.facts("next", escape(f"graft fit LABELLED_DATA --models {folder}"), always=True)
 

@@ -26,11 +26,13 @@ from sklearn.base import clone
 
 from graft.core.registry import SCORES, TRANSFERS
 from graft.core.runtime import seeded
-from graft.core.types import Dataset
+from graft.core.types import Dataset, ModelSpec
 from graft.data.load import load
 from graft.features import encode
 from graft.sources.base import Backbone, Coverage, open_model
-from graft.sources.native import build_backbone
+from graft.sources.native import build_backbone, word_backbone
+from graft.sources.scripts import join
+from graft.sources.words import WordReader
 from graft.transfer.base import BaseTransfer, load_transfer
 
 SAFE = {".safetensors", ".json", ".txt", ".model", ".md"}  # what a saved folder may hold: weights, facts, vocabularies
@@ -43,7 +45,7 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:
 
     Args:
         kind: ``"text"`` (two classes), ``"imbalanced"`` (three classes of texts, judged by macro F1), ``"image"``,
-            ``"table"`` or ``"regression"``.
+            ``"audio"``, ``"table"`` or ``"regression"``.
         rows: How many.
 
     Example:
@@ -62,12 +64,35 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:
         pictures[y, :, :6] += 120
         pictures[~y, :, 6:] += 120
         return load((pictures, np.where(y, "left", "right").tolist()))
+    if kind == "audio":
+        y = np.arange(rows) % 5 < 3
+        pitch = np.where(y, 300, 1200)[:, None] * rng.uniform(0.9, 1.1, (rows, 1))
+        tones = 0.3 * np.sin(2 * np.pi * pitch * np.arange(1200) / 8000) + rng.normal(scale=0.03, size=(rows, 1200))
+        return load(([(tone, 8000) for tone in tones], np.where(y, "low", "high").tolist()))
     X = rng.normal(size=(rows, 4))
     value = 2 * X[:, 0] - X[:, 1]
     return load((X, value if kind == "regression" else np.where(value > -0.5, "high", "low").tolist()))
 
 
-TOYS = ("text", "imbalanced", "image", "table", "regression")
+def toy_sources(data: Dataset) -> list[Backbone]:
+    """Random sources that read the data: a small network and, for texts, a table of word vectors.
+
+    Example:
+        >>> [source.spec.architecture for source in toy_sources(toy_data("text"))]
+        ['textcnn', 'word vectors']
+    """
+    with seeded(0):
+        sources: list[Backbone] = [build_backbone(data)]
+    if data.task.modality == "text":
+        empty = WordReader([], lower=True)
+        words = sorted({word for row in data.take() for word in empty.tokens(join(row)) if not word.isdigit()})
+        matrix = np.random.default_rng(0).normal(size=(len(words) + 1, 16)).astype(np.float32)
+        matrix[0] = 0.0
+        sources.append(word_backbone(WordReader(words, lower=True), matrix, ModelSpec("toy:words", "words", "text")))
+    return sources
+
+
+TOYS = ("text", "imbalanced", "image", "audio", "table", "regression")
 
 
 # -- transfers ---------------------------------------------------------------------------------------------------------
@@ -81,7 +106,8 @@ def check_transfer(
     Args:
         transfer: Registered name, or class.
         dataset: Data to learn; each of ``TOYS`` if not given.
-        source: Source of a transfer that needs one; a random network of the right modality if not given.
+        source: Source of a transfer that needs one; if not given a random network of the right modality or random word
+            vectors, whichever ``fits``; data for which neither does are left out.
         settings: Constructor keywords that make it quick, for example ``epochs=2``.
 
     Raises:
@@ -94,8 +120,10 @@ def check_transfer(
     for data in [dataset] if dataset is not None else map(toy_data, TOYS):
         arguments = dict(settings)
         if cls.needs_source:
-            with seeded(0):
-                arguments["source"] = source if source is not None else build_backbone(data)
+            toys = [source] if source is not None else [toy for toy in toy_sources(data) if not cls.fits(toy.spec)]
+            if not toys:
+                continue
+            arguments["source"] = toys[0]
         _check_transfer(lambda arguments=arguments: cls(**arguments), data)
 
 
@@ -242,7 +270,8 @@ def check_source(source: str | Backbone, examples: Any) -> None:
 
     Args:
         source: URI, or an opened backbone.
-        examples: At least three raw examples of different length (texts, or pictures as uint8 arrays), or columns.
+        examples: At least three raw examples of different length (texts, pictures as uint8 arrays, or sounds), or
+            columns.
 
     Raises:
         AssertionError: A promise is broken.
@@ -317,4 +346,4 @@ def _parameters(modules: list[torch.nn.Module]) -> Iterator[torch.nn.Parameter]:
         yield from module.parameters()
 
 
-__all__ = ["TOYS", "check_score", "check_source", "check_transfer", "toy_data"]
+__all__ = ["TOYS", "check_score", "check_source", "check_transfer", "toy_data", "toy_sources"]

@@ -34,7 +34,13 @@ def test_every_option_says_what_it_is(graft, command):
 
 def test_help_of_fit_shows_defaults_and_choices(graft):
     shown = " ".join(graft("fit", "--help").out.replace("│", " ").split())
-    for part in ("[default: 2m]", "[default: utf-8]", "[choices: text, image, table]", "90s, 2m, 1h30m", "[required]"):
+    for part in (
+        "[default: 2m]",
+        "[default: utf-8]",
+        "[choices: text, image, audio, table]",
+        "90s, 2m, 1h30m",
+        "[required]",
+    ):
         assert part in shown
     assert "default: ()" not in shown
 

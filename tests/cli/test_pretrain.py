@@ -64,7 +64,7 @@ def test_the_folder_gets_a_name(graft, corpus, here):
         (("one.txt",), 3, ("1 row",)),
         (("blank.txt",), 3, ("there are no rows",)),
         (("latin.txt",), 3, ("line 1", "--encoding")),
-        (("table.csv",), 2, ("does not read table",)),
+        (("table.csv", "--objective", "next"), 2, ("does not read table",)),
         (("notes.txt", "--epochs", "0"), 2, ("epochs",)),
         (("notes.txt", "--budget", "soon"), 2, ("soon",)),
     ],

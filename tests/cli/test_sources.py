@@ -83,7 +83,7 @@ def test_a_folder_of_models_uses_the_whole_ones_and_names_the_broken(graft, good
     [
         ("hf:some/model", 4, ["no model 'some/model' here", "HF_HUB_OFFLINE"]),
         ("hff:some/model", 2, ["'hff'", "'hf'"]),
-        ("zzz:some/model", 2, ["'zzz'", "file, hf, sbert"]),
+        ("zzz:some/model", 2, ["'zzz'", "known: file, hf, keras, sbert"]),
         ("nowhere/at/all", 2, ["no model 'nowhere/at/all'"]),
     ],
 )
@@ -132,4 +132,4 @@ def test_rank_and_models(graft, good, here, tiny_bert):
     listed = json.loads(graft("models", "--models", "models", "--json").works().out)
     assert any(spec["name"] == "first" for spec in listed)
     graft("models", "--models", "models").works("first", "M parameters")
-    graft("models", "--modality", "audio").fails(2, '"audio"', '"text", "image", "table"')
+    graft("models", "--modality", "video").fails(2, '"video"', '"text", "image", "audio", "table"')

@@ -47,7 +47,7 @@ def test_tables_leave_identifiers_and_free_text_out():
 def test_image_paths():
     found = guess(table(file=[f"a/{i}.JPG" for i in N], label=CLASSES), where="f")
     assert (found.modality, found.inputs) == ("image", ("file",))
-    with pytest.raises(DataError, match="several image columns"):
+    with pytest.raises(DataError, match="several columns of images"):
         guess(table(a=["1.jpg"] * 40, b=["2.png"] * 40, label=CLASSES), where="f")
 
 

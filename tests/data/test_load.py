@@ -210,7 +210,7 @@ def test_csv_of_image_paths(folder, write):
 
 def test_folders_that_are_no_data(tmp_path, folder, write, good):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no images in this folder"):
+    with pytest.raises(DataError, match="no images or sounds in this folder"):
         load(tmp_path / "empty")
     with pytest.raises(DataError, match=r"it holds 'd.csv': pass that file"):
         load(write("texts/d.csv", good).parent)

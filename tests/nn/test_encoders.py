@@ -16,17 +16,21 @@ def pictures(n):
 ARGUMENTS = {
     "cnn": {"vocabulary": 20, "width": 8, "depth": 2},
     "gru": {"vocabulary": 20, "width": 8},
-    "lstm": {"vocabulary": 20, "width": 8},
+    "linear": {"inputs": 4, "width": 3},
+    "lstm": {"vocabulary": 20, "width": 8, "embedded": 5},
+    "mean": {"vocabulary": 20, "width": 8},
     "mlp": {"inputs": 4, "width": 6},
     "patches": {"channels": 1, "size": 16, "patch": 4, "width": 32, "depth": 2},
     "resnet": {"channels": 1, "widths": (8, 16)},
+    "resnet-cifar": {"channels": 1, "widths": (8, 16), "depth": 6},
     "textcnn": {"vocabulary": 20, "width": 8, "filters": 5},
     "transformer": {"vocabulary": 20, "width": 16, "depth": 2, "heads": 2},
     "vgg": {"channels": 1, "widths": (8, 16)},
 }
-TOKENS = ("cnn", "gru", "lstm", "textcnn", "transformer")
+TOKENS = ("cnn", "gru", "lstm", "mean", "textcnn", "transformer")
 BATCHES = dict.fromkeys(TOKENS, tokens) | {
-    "mlp": lambda n: {"values": torch.randn(n, 4)}, "patches": pictures, "resnet": pictures, "vgg": pictures,
+    "linear": lambda n: {"values": torch.randn(n, 4)}, "mlp": lambda n: {"values": torch.randn(n, 4)}, "patches": pictures, "resnet": pictures,
+    "resnet-cifar": pictures, "vgg": pictures,
 }  # fmt: skip
 
 
@@ -101,7 +105,7 @@ def test_weights_come_from_the_random_state(name):
 @pytest.mark.parametrize("size", ["tiny", "small", "base"])
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_sizes_grow(name, size):
-    first = {"inputs": 4} if name == "mlp" else {"vocabulary": 20} if name in TOKENS else {}
+    first = {"inputs": 4} if name in ("linear", "mlp") else {"vocabulary": 20} if name in TOKENS else {}
     count = sum(p.numel() for p in make_encoder(name, **first, **size_of(name, size)).parameters())
     order = list(SIZES[name])
     if order.index(size):
@@ -113,7 +117,7 @@ def test_sizes_grow(name, size):
 @pytest.mark.parametrize("name", TOKENS)
 def test_padding_changes_nothing_in_a_text(name, causal):
     torch.manual_seed(0)
-    more = {} if name == "textcnn" else {"causal": causal}
+    more = {} if name in ("mean", "textcnn") else {"causal": causal}
     encoder = make_encoder(name, **ARGUMENTS[name], **more).eval()
     ids = torch.randint(1, 20, (2, 8))
     short = {"input_ids": ids, "attention_mask": torch.ones(2, 8)}
@@ -189,7 +193,7 @@ def test_contrast_of_a_picture_hardly_matters():
 
 @pytest.mark.parametrize("ask", [lambda: make_encoder("lstmm"), lambda: size_of("lstmm", "tiny")])
 def test_unknown_encoder(ask):
-    with pytest.raises(UsageError, match="no encoder 'lstmm'; known: cnn, gru, lstm, mlp, patches"):
+    with pytest.raises(UsageError, match="no encoder 'lstmm'; known: cnn, gru, linear, lstm, mean, mlp, patches"):
         ask()
 
 

@@ -31,7 +31,7 @@ def test_softmax_with_a_temperature():
 
 
 def test_targets():
-    assert targets(np.array([2, 0]), CLASSES).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert targets(np.array([2, 0]), CLASSES)[:].tolist() == [[0, 0, 1], [1, 0, 0]]
     assert targets(np.array([0.5, -1.0]), NUMBERS).tolist() == [[0.5], [-1.0]]
 
 
@@ -70,7 +70,7 @@ def test_left_out_scores_are_those_of_a_model_without_the_row():
         from graft.nn.ridge import fit_ridge
 
         penalty = fit_ridge(rows[:], targets(y, CLASSES), strengths=(head.strength,)).penalty
-        X, Y = rows[rest].astype(float), targets(y[rest], CLASSES)
+        X, Y = rows[rest].astype(float), targets(y[rest], CLASSES)[:]
         centre = X.mean(0)
         coef = np.linalg.solve((X - centre).T @ (X - centre) + penalty * np.eye(6), (X - centre).T @ (Y - Y.mean(0)))
         wanted = (rows[np.array([row])][0] - centre) @ coef + Y.mean(0)

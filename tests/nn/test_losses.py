@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 
 from graft.nn import losses
-from graft.nn.losses import linear_cross_entropy
+from graft.nn.losses import linear_cross_entropy, nt_xent
 
 
 def problem(rows=7, width=5, classes=11, dtype=torch.float64):
@@ -43,3 +43,46 @@ def test_all_scores_are_never_held():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
         linear_cross_entropy(x, weight, bias, wanted).mean().backward()
     assert max(kept) <= 4096 * 8
+
+
+# -- pairs of views ----------------------------------------------------------------------------------------------------
+
+
+def brute_nt_xent(one, two, temperature):
+    """The formula as it is written, view by view."""
+    views = [v / v.norm() for v in torch.cat([one, two])]
+    count, rows = len(views), len(one)
+
+    def loss(i):
+        partner = (i + rows) % count
+        others = sum(torch.exp(views[i] @ views[k] / temperature) for k in range(count) if k != i)
+        return -torch.log(torch.exp(views[i] @ views[partner] / temperature) / others)
+
+    return torch.stack([(loss(i) + loss(i + rows)) / 2 for i in range(rows)])
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
+def test_nt_xent_is_its_formula(temperature):
+    generator = torch.Generator().manual_seed(0)
+    one, two = (torch.randn(7, 5, generator=generator) for _ in range(2))
+    assert torch.allclose(nt_xent(one, two, temperature), brute_nt_xent(one, two, temperature), atol=1e-5)
+    assert torch.allclose(nt_xent(3 * one, 0.1 * two, temperature), nt_xent(one, two, temperature), atol=1e-5)
+    assert torch.allclose(nt_xent(two, one, temperature), nt_xent(one, two, temperature), atol=1e-5)
+
+
+def test_nt_xent_stays_finite_where_the_formula_overflows():
+    one = torch.eye(4, requires_grad=True)
+    losses = nt_xent(one, torch.eye(4), 1e-3)  # exp(1000) is not a number of float32
+    assert torch.allclose(losses, torch.zeros(4), atol=1e-5)
+    losses.sum().backward()
+    assert one.grad.isfinite().all()
+    wrong = nt_xent(torch.eye(4), torch.eye(4).roll(1, 0), 1e-3)
+    assert torch.allclose(wrong, torch.full((4,), 1000.0), rtol=1e-4)
+
+
+def test_the_gradient_of_nt_xent_is_that_of_its_formula():
+    generator = torch.Generator().manual_seed(1)
+    one, two = (torch.randn(6, 3, generator=generator, requires_grad=True) for _ in range(2))
+    mine = torch.autograd.grad(nt_xent(one, two, 0.5).sum(), (one, two))
+    plain = torch.autograd.grad(brute_nt_xent(one, two, 0.5).sum(), (one, two))
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(mine, plain, strict=True))

@@ -99,7 +99,7 @@ def test_a_class_without_training_rows_keeps_its_column(kind):
         assert outputs[:, absent].max() < 0.05
 
 
-@pytest.mark.parametrize("kind", ["text", "image", "table", "regression"])
+@pytest.mark.parametrize("kind", ["text", "image", "audio", "table", "regression"])
 def test_scratch_learns_and_becomes_a_source(kind, tmp_path):
     data = toy_data(kind)
     scratch = Scratch(epochs=10, batch_size=8, lr=3e-3).fit(data)

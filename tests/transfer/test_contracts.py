@@ -7,11 +7,16 @@ from torch import nn
 
 from graft.core.registry import SCORES, TRANSFERS
 from graft.core.runtime import seeded
+from graft.core.types import ModelSpec
 from graft.sources.native import build_backbone
 from graft.testing import TOYS, check_score, check_source, check_transfer, toy_data
 from graft.transfer.base import BaseTransfer
 
-QUICK = {"finetune": {"epochs": 6, "batch_size": 8}, "scratch": {"epochs": 8, "batch_size": 8, "lr": 3e-3}}
+QUICK = {
+    "finetune": {"epochs": 6, "batch_size": 8},
+    "scratch": {"epochs": 8, "batch_size": 8, "lr": 3e-3},
+    "word_vectors": {"epochs": 6, "batch_size": 8, "lr": 3e-3},
+}
 
 
 @pytest.mark.parametrize("kind", TOYS)
@@ -20,7 +25,12 @@ def test_transfers(name, kind):
     check_transfer(name, toy_data(kind), **QUICK.get(name, {}))
 
 
-@pytest.mark.parametrize("name", [name for name, transfer in TRANSFERS.items() if transfer.needs_source])
+NETWORK = ModelSpec("hf:any", "any", "text")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, transfer in TRANSFERS.items() if transfer.needs_source and not transfer.fits(NETWORK)]
+)
 def test_transfers_from_a_transformer(name, tiny_bert, tiny_vit):
     check_transfer(name, toy_data("imbalanced"), source=f"hf:{tiny_bert}", **QUICK.get(name, {}))
     check_transfer(name, toy_data("image"), source=f"hf:{tiny_vit}", **QUICK.get(name, {}))
@@ -31,7 +41,7 @@ def test_scores(name):
     check_score(name)
 
 
-@pytest.mark.parametrize("kind", ["text", "image", "table"])
+@pytest.mark.parametrize("kind", ["text", "image", "audio", "table"])
 def test_native_sources(kind):
     data = toy_data(kind)
     with seeded(1):

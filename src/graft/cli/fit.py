@@ -23,7 +23,7 @@ def fit(
     inputs: Many = (),
     group: str | None = None,
     task: Literal["classification", "regression"] | None = None,
-    modality: Literal["text", "image", "table"] | None = None,
+    modality: Literal["text", "image", "audio", "table"] | None = None,
     encoding: str = "utf-8",
     bad_rows: Literal["error", "drop"] = "error",
     budget: Budget = "2m",
@@ -43,7 +43,7 @@ def fit(
     Parameters
     ----------
     data
-        CSV, TSV, JSON lines or Parquet file, or a folder with one folder of pictures per class.
+        CSV, TSV, JSON lines or Parquet file, or a folder with one folder of pictures or sounds per class.
     label
         Label column; found by its name if not given.
     inputs
@@ -53,7 +53,7 @@ def fit(
     task
         classification or regression; read off the labels if not given.
     modality
-        text, image or table; guessed if not given.
+        text, image, audio or table; guessed if not given.
     encoding
         Encoding of text files, for example gb18030.
     bad_rows

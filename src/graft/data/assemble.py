@@ -15,8 +15,9 @@ import pyarrow as pa
 from graft.core.errors import DataError
 from graft.core.types import Rows, Task
 from graft.data.columns import as_numbers, as_text, coded, is_missing
-from graft.data.guess import Roles, find_column
+from graft.data.guess import FILES, Roles, find_column
 from graft.data.image import fault
+from graft.data.recordings import AudioRows
 from graft.data.rows import ImageRows, TableRows, TextRows
 
 
@@ -25,7 +26,7 @@ def assemble(
     roles: Roles,
     *,
     base: Path | None = None,
-    images: Any = None,
+    media: Any = None,
     owner: Any = None,
     strict: bool = True,
 ) -> tuple[Rows, dict[int, str]]:
@@ -34,8 +35,8 @@ def assemble(
     Args:
         table: Columns, one row per example.
         roles: What the columns are for.
-        base: Folder of relative image paths.
-        images: Images that came as arrays.
+        base: Folder that relative paths of images and sounds start from.
+        media: Images or sounds that came as arrays.
         owner: Kept alive with the storage.
         strict: Whether a word in a column of numbers spoils its row; otherwise it counts as missing.
     """
@@ -44,8 +45,11 @@ def assemble(
         empty = np.logical_and.reduce([is_missing(column) for column in columns])
         return TextRows(columns, owner), dict.fromkeys(np.flatnonzero(empty).tolist(), "empty text")
     if roles.modality == "image":
-        rows = ImageRows(table.column(roles.inputs[0]) if images is None else images, base, owner)
+        rows = ImageRows(table.column(roles.inputs[0]) if media is None else media, base, owner)
         return rows, unreadable(rows)
+    if roles.modality == "audio":
+        sounds = AudioRows(table.column(roles.inputs[0]) if media is None else media, base, owner)
+        return sounds, unusable(sounds)
     columns_by_name = {name: table.column(name) for name in roles.inputs}
     reasons: dict[int, str] = {}
     for name, column in columns_by_name.items() if strict else ():
@@ -70,21 +74,36 @@ def unreadable(rows: ImageRows) -> dict[int, str]:
     return reasons
 
 
+def unusable(sounds: AudioRows) -> dict[int, str]:
+    """Positions of sounds that cannot be decoded, are silent or too short, with file and reason."""
+    faults = enumerate(fact.fault for fact in sounds.facts(np.arange(len(sounds))))
+    return {place: f"unusable sound ({sounds.name(place)}: {fault})" for place, fault in faults if fault}
+
+
 def read_roles(recipe: dict[str, Any]) -> tuple[Roles, Task]:
     """Roles and task from the JSON form."""
     task = Task(**{**recipe["task"], "classes": tuple(recipe["task"]["classes"])})
     return Roles(recipe["modality"], tuple(recipe["inputs"]), recipe["label"], None, dict(recipe["kinds"])), task
 
 
-def fit_roles(roles: Roles, table: pa.Table, *, where: str, own_images: bool, images: Any = None) -> Roles:
+def fit_roles(roles: Roles, table: pa.Table, *, where: str, modality: str | None = None, media: Any = None) -> Roles:
     """The roles of a recipe for another file: its input columns must be there.
 
+    Args:
+        roles: Those of the recipe.
+        table: Columns of the other file.
+        where: What to call it in messages.
+        modality: What the source holds, where it leaves no choice.
+        media: Images or sounds that came as arrays.
+
     Raises:
-        DataError: An input column is missing; the nearest name is given.
+        DataError: It holds images or sounds where others are wanted, or an input column is missing.
     """
-    inputs: Sequence[str] = roles.inputs
-    if roles.modality == "image" and (images is not None or own_images):
-        inputs = () if images is not None else ("image",)
+    if modality in FILES and modality != roles.modality:
+        raise DataError(f"{FILES[modality]} cannot be read by a model of {roles.modality}", where=where)
+    inputs: Sequence[str] = roles.inputs or (roles.modality,)
+    if modality in FILES:
+        inputs = () if media is not None else (modality,)
     else:
         inputs = [find_column(name, list(table.column_names), role="input", where=where) for name in inputs]
     return Roles(roles.modality, tuple(inputs), roles.label, None, roles.kinds)

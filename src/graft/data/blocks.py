@@ -33,14 +33,14 @@ class Block:
         numbers: 0-based input position of each usable row (N,).
         lines: Where each usable row stands in its file (N,).
         bad: The rows left out.
-        images: Images given as arrays, one per usable row, where there are any.
+        media: Images or sounds given as arrays, one per usable row, where there are any.
     """
 
     table: pa.Table
     numbers: np.ndarray
     lines: np.ndarray
     bad: tuple[Bad, ...] = ()
-    images: Any = None
+    media: Any = None
 
 
 class Gather:

@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from graft.core.errors import DataError, UsageError
+from graft.data.audio import SUFFIXES as SOUNDS
+from graft.data.audio import starts_like_sound
 from graft.data.columns import NUMBER, as_numbers, as_text, is_missing, take
-from graft.data.image import SUFFIXES
+from graft.data.image import SUFFIXES as IMAGES
 
 LABELS = ("label", "labels", "class", "category", "intent", "target", "y", "sentiment", "标签", "类别", "分类")
 TEXTS = (
@@ -21,6 +23,7 @@ TEXTS = (
     "query", "utterance", "headline", "abstract", "tweet", "premise", "hypothesis", "answer", "description",
     "文本", "内容", "标题", "评论", "句子", "问题",
 )  # fmt: skip
+FILES = {"image": "images", "audio": "sounds"}  # modalities whose examples are files, and what these are called
 IDS = ("id", "idx", "index", "uid", "uuid", "guid", "row", "row_id", "unnamed: 0", "编号", "序号")
 SAMPLE = 5_000  # rows that a guess looks at, spread evenly over the data
 STRANGE = 0.01  # share of cells that may be no number in a column of numbers
@@ -31,7 +34,7 @@ class Roles:
     """What each column is for.
 
     Attributes:
-        modality: ``"text"``, ``"image"`` or ``"table"``.
+        modality: ``"text"``, ``"image"``, ``"audio"`` or ``"table"``.
         inputs: Names of the input columns, in order.
         label: Name of the label column, or None.
         group: Name of the group column, or None.
@@ -66,8 +69,8 @@ def guess(
     Raises:
         DataError: A named column is missing, or no label or input can be told.
     """
-    if modality not in {None, "text", "image", "table"}:
-        raise UsageError(f"unknown modality {modality!r}", hint="use text, image or table")
+    if modality not in {None, "text", "image", "audio", "table"}:
+        raise UsageError(f"unknown modality {modality!r}", hint="use text, image, audio or table")
     names = list(table.column_names)
     notes: list[str] = []
     group = find_column(group, names, role="group", where=where) if group else None
@@ -87,8 +90,10 @@ def guess(
         found = modality or _modality_of(kept, looks)
     else:
         found, kept = _find_inputs(free, looks, modality, where, notes)
-    if found == "image" and len(kept) > 1:
-        raise DataError(f"several image columns: {', '.join(kept)}", where=where, hint="name one with inputs")
+    if found in FILES and len(kept) > 1:
+        raise DataError(
+            f"several columns of {FILES[found]}: {', '.join(kept)}", where=where, hint="name one with inputs"
+        )
     kinds = {}
     if found == "table":
         kept, kinds = _table_kinds(table, kept, explicit=bool(inputs), where=where, notes=notes)
@@ -97,7 +102,7 @@ def guess(
 
 @dataclass(frozen=True)
 class _Look:
-    """What a sample of one column looks like: ``kind`` is image, text, word, number or empty."""
+    """What a sample of one column looks like: ``kind`` is image, audio, text, word, number or empty."""
 
     kind: str
     distinct: int
@@ -107,7 +112,7 @@ class _Look:
 def _look(sample: pa.Array, name: str) -> _Look:
     column = pa.chunked_array([sample])
     if pa.types.is_struct(column.type) or pa.types.is_large_binary(column.type):
-        return _Look("image", len(column), len(column))
+        return _Look("audio" if _holds_sound(column) else "image", len(column), len(column))
     text = as_text(column)
     texts = pc.utf8_trim_whitespace(text.filter(pa.array(~is_missing(text))))
     if not len(texts):
@@ -117,8 +122,9 @@ def _look(sample: pa.Array, name: str) -> _Look:
         numeric = not (pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type))
         return _Look("number" if numeric else "word", distinct, len(texts))
     values = texts.to_pylist()
-    if sum(value.lower().endswith(SUFFIXES) for value in values) >= 0.8 * len(values):
-        return _Look("image", distinct, len(values))
+    for kind, suffixes in (("image", IMAGES), ("audio", SOUNDS)):
+        if sum(value.lower().endswith(suffixes) for value in values) >= 0.8 * len(values):
+            return _Look(kind, distinct, len(values))
     if as_numbers(column)[1].sum() <= STRANGE * len(values) and any(re.match(NUMBER, value) for value in values[:100]):
         return _Look("number", distinct, len(values))
     words = float(np.mean([len(value.split()) for value in values]))
@@ -127,6 +133,14 @@ def _look(sample: pa.Array, name: str) -> _Look:
     long = (words >= 2.5 or width >= 12) if named else (words >= 3 or width >= 20)
     varied = distinct > 0.5 * len(values) or distinct > 1000 or (width > 40 and distinct > 20)
     return _Look("text" if (long and varied) or (named and varied) else "word", distinct, len(values))
+
+
+def _holds_sound(column: pa.ChunkedArray) -> bool:
+    """Whether the first record or encoded file of a column is a sound."""
+    first = next((item.as_py() for item in column if item.is_valid), b"")
+    if not isinstance(first, dict):
+        return starts_like_sound(first)
+    return starts_like_sound(first.get("bytes") or b"") or str(first.get("path") or "").lower().endswith(SOUNDS)
 
 
 def _names_rows(name: str, look: _Look) -> bool:
@@ -153,7 +167,7 @@ def _find_label(
     if last is not None and (len(rest) > 1 or taken - {None}):
         look = looks[last]
         repeats = look.distinct <= max(2, 0.5 * look.filled) and look.distinct <= 200
-        target = look.kind == "number" and all(looks[name].kind in {"text", "image"} for name in rest[:-1])
+        target = look.kind == "number" and all(looks[name].kind in {"text", *FILES} for name in rest[:-1])
         if (look.kind in {"word", "number"} and repeats) or target:
             return last
     if len(rest) > 1 and looks[rest[-1]].kind == "empty":
@@ -165,8 +179,9 @@ def _find_label(
 
 def _modality_of(inputs: tuple[str, ...], looks: dict[str, _Look]) -> str:
     kinds = {looks[name].kind for name in inputs}
-    if kinds == {"image"}:
-        return "image"
+    for modality in FILES:
+        if kinds == {modality}:
+            return modality
     if kinds == {"text"} or (len(inputs) == 1 and _like_text(looks[inputs[0]])):
         return "text"
     return "table"
@@ -180,16 +195,17 @@ def _like_text(look: _Look) -> bool:
 def _find_inputs(
     free: list[str], looks: dict[str, _Look], modality: str | None, where: str, notes: list[str]
 ) -> tuple[str, tuple[str, ...]]:
-    images = [name for name in free if looks[name].kind == "image"]
     texts = [name for name in free if looks[name].kind == "text"]
     others = [name for name in free if looks[name].kind in {"word", "number"} and not _names_rows(name, looks[name])]
     if not texts and len(others) == 1 and _like_text(looks[others[0]]):
         texts, others = others, []
     if not texts and modality == "text":
         texts = [name for name in others if _base(name) in TEXTS] or [n for n in others if looks[n].kind == "word"]
-    if modality in {None, "image"} and images:
-        notes.append(f"images are read from column {images[0]!r}")
-        return "image", tuple(images)
+    for kind, called in FILES.items():
+        files = [name for name in free if looks[name].kind == kind]
+        if modality in {None, kind} and files:
+            notes.append(f"{called} are read from column {files[0]!r}")
+            return kind, tuple(files)
     named = [name for name in texts if _base(name) in TEXTS]
     if modality == "text" or (modality is None and texts and (named or len(texts) >= len(others))):
         if not texts:
@@ -203,9 +219,9 @@ def _find_inputs(
         if left:
             notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (name inputs to use them)")
         return "text", tuple(used)
-    if modality == "image":
+    if modality in FILES:
         raise DataError(
-            "no column of image paths found", where=where, hint=f"name it with inputs; columns: {', '.join(free)}"
+            f"no column of {modality} paths found", where=where, hint=f"name it with inputs; columns: {', '.join(free)}"
         )
     used = others + (texts if modality == "table" else [])
     used = [name for name in free if name in used]

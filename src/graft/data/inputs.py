@@ -12,13 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import DataError
+from graft.data.audio import SUFFIXES as SOUNDS
 from graft.data.blocks import ROWS, Block, check_names
 from graft.data.formats import blocks, plain
-from graft.data.image import SUFFIXES
+from graft.data.guess import FILES
+from graft.data.image import SUFFIXES as IMAGES
 from graft.data.lines import Lines
+from graft.data.spectrogram import Sound
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
-IMAGE = "image"  # the column of images that came as files of a folder or as arrays
 LABEL = "label"  # the column of labels that came beside the rows
 
 
@@ -31,12 +33,12 @@ class Source:
         name: What to call the data.
         where: The file, for messages; empty for objects in memory.
         unit: What ``Block.lines`` counts: ``"line"`` or ``"row"``.
-        base: Folder that relative image paths start from.
-        modality: ``"image"`` or ``"text"`` where the source leaves no choice.
+        base: Folder that relative paths of images and sounds start from.
+        modality: ``"image"``, ``"audio"`` or ``"text"`` where the source leaves no choice.
         label: The label column where the source leaves no choice.
         path: The text file, where it is one.
         encoding: Of a text file.
-        images: All images, where they came as arrays.
+        media: All images or sounds, where they came as arrays.
     """
 
     blocks: Iterator[Block]
@@ -48,7 +50,7 @@ class Source:
     label: str | None = None
     path: Path | None = None
     encoding: str = "utf-8"
-    images: Any = None
+    media: Any = None
 
     def advice(self) -> str:
         """Which encoding the file seems to be in."""
@@ -75,10 +77,10 @@ def open_source(
         stem = path.name.split(".")[0]
         return Source(parts, stem, path.name, unit, path.parent, path=path if text else None, encoding=encoding)
     X, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
-    images = _as_images(X)
-    if images is not None:
-        label = None if y is None else LABEL
-        return Source(_image_blocks(images, y, rows), modality="image", label=label, images=images)
+    for modality, media in (("image", _as_images(X)), ("audio", _as_sounds(X))):
+        if media is not None:
+            label = None if y is None else LABEL
+            return Source(_media_blocks(media, y, rows), modality=modality, label=label, media=media)
     table = _as_table(X)
     check_names(table.column_names, Path("data"))
     if y is not None:
@@ -99,13 +101,13 @@ def _table_blocks(table: pa.Table, rows: int) -> Iterator[Block]:
         yield Block(part, numbers, numbers + 1)
 
 
-def _image_blocks(images: Sequence[Any], y: Any, rows: int) -> Iterator[Block]:
-    label = None if y is None else _label_column(y, len(images))
-    for start in range(0, len(images), rows):
-        part = images[start : start + rows]
+def _media_blocks(media: Sequence[Any], y: Any, rows: int) -> Iterator[Block]:
+    label = None if y is None else _label_column(y, len(media))
+    for start in range(0, len(media), rows):
+        part = media[start : start + rows]
         numbers = np.arange(start, start + len(part))
         table = pa.table({} if label is None else {LABEL: plain(pa.table({LABEL: label[start : start + rows]}))[LABEL]})
-        yield Block(table, numbers, numbers + 1, images=part)
+        yield Block(table, numbers, numbers + 1, media=part)
 
 
 def _label_column(y: Any, rows: int) -> pa.ChunkedArray:
@@ -130,6 +132,14 @@ def _as_images(X: Any) -> Sequence[Any] | None:
         picture = hasattr(X[0], "convert") and hasattr(X[0], "size")  # PIL, without importing it
         return X if array or picture else None
     return None
+
+
+def _as_sounds(X: Any) -> Sequence[Any] | None:
+    """Lists of sounds, or of pairs (samples, rate); None for anything else."""
+    if not isinstance(X, list | tuple) or not len(X):
+        return None
+    pair = isinstance(X[0], tuple) and len(X[0]) == 2 and isinstance(X[0][0], np.ndarray) and np.ndim(X[0][1]) == 0
+    return X if pair or isinstance(X[0], Sound) else None
 
 
 def _as_table(X: Any) -> pa.Table:
@@ -189,38 +199,45 @@ def _from_datasets(data: Any) -> pa.Table:
 
 
 def _folder(path: Path, rows: int, *, labelled: bool) -> Source:
-    """A folder of images by class, or a plain folder of images where no label is asked for."""
+    """A folder of images or sounds by class, or a plain folder of them where no label is asked for."""
     entries = sorted(item for item in path.iterdir() if not item.name.startswith((".", "__MACOSX")))
     folders = [item for item in entries if item.is_dir()]
     names = {item.name.casefold() for item in folders}
     if folders and names <= SPLITS:
         hint = f"pass one of them, for example {folders[-1 if 'train' not in names else _train(folders)]}"
         raise DataError(f"the folder holds splits ({', '.join(f.name for f in folders)})", where=str(path), hint=hint)
-    files = [item for item in entries if item.suffix.lower() in SUFFIXES and item.is_file()]
-    by_class = {folder.name: _pictures(folder) for folder in folders}
+    found = {kind: _files(entries, suffixes) for kind, suffixes in (("image", IMAGES), ("audio", SOUNDS))}
+    kind = max(found, key=lambda name: sum(map(len, found[name].values())))  # whatever there is more of
+    by_class = {folder.name: found[kind][folder.name] for folder in folders}
+    files = found[kind][""]
     if not files and not any(by_class.values()):
         other = next((item.name for item in entries if item.is_file()), None)
-        hint = f"it holds {other!r}: pass that file" if other else "put images in one folder per class"
-        raise DataError("no images in this folder", where=str(path), hint=hint)
+        hint = f"it holds {other!r}: pass that file" if other else "put them in one folder per class"
+        raise DataError("no images or sounds in this folder", where=str(path), hint=hint)
     if labelled and not any(by_class.values()):
-        raise DataError("the images have no labels", where=str(path), hint="put them in one folder per class")
+        raise DataError(f"the {FILES[kind]} have no labels", where=str(path), hint="put them in one folder per class")
     table_rows = [] if labelled else [(item, None) for item in files]
     table_rows += [(item, name) for name, items in by_class.items() for item in items]
     paths = [str(item.relative_to(path)) for item, _ in table_rows]
     table = pa.table(
         {
-            IMAGE: pa.array(paths, pa.large_string()),
+            kind: pa.array(paths, pa.large_string()),
             LABEL: pa.array([name for _, name in table_rows], pa.large_string()),
         }
     )
-    table = table if any(by_class.values()) else table.select([IMAGE])
+    table = table if any(by_class.values()) else table.select([kind])
     label = LABEL if LABEL in table.column_names else None
-    return Source(_table_blocks(table, rows), path.name, str(path), "file", path, "image", label)
+    return Source(_table_blocks(table, rows), path.name, str(path), "file", path, kind, label)
 
 
 def _train(folders: list[Path]) -> int:
     return next(i for i, folder in enumerate(folders) if folder.name.casefold() == "train")
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+def _files(entries: list[Path], suffixes: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Files with one of the suffixes: by folder, and those that lie in none under ``""``."""
+    found = {"": [item for item in entries if item.suffix.lower() in suffixes and item.is_file()]}
+    for folder in [item for item in entries if item.is_dir()]:
+        inside = (p for p in folder.rglob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
+        found[folder.name] = sorted(inside)
+    return found

@@ -14,7 +14,7 @@ from graft.core.errors import DataError, UsageError
 from graft.core.types import IMBALANCE, Dataset, Task
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
 from graft.data.columns import BAD, Stored, as_numbers, coded, store
-from graft.data.guess import Roles, find_column, guess
+from graft.data.guess import FILES, Roles, find_column, guess
 from graft.data.inputs import Source, open_source
 from graft.data.stream import Chunk, recipe, stream
 
@@ -31,6 +31,7 @@ def load(
     modality: str | None = None,
     encoding: str = "utf-8",
     labelled: bool = True,
+    partly: bool = False,
     like: Dataset | dict[str, Any] | None = None,
     bad_rows: str = "error",
     workdir: str | Path | None = None,
@@ -40,15 +41,17 @@ def load(
 
     Args:
         source: A CSV, TSV, JSON lines (text forms also ``.gz``), JSON or Parquet file; a folder with one folder of
-            images per class; a DataFrame, ``datasets.Dataset`` or Arrow table; ``(X, y)`` or ``X`` with a 2-D array
-            (table), a 3-D or 4-D array (images), a list of str or of str tuples (text).
+            images or sounds per class; a DataFrame, ``datasets.Dataset`` or Arrow table; ``(X, y)`` or ``X`` with a 2-D
+            array (table), a 3-D or 4-D array (images), a list of ``(samples, rate)`` (sounds), a list of str or of str
+            tuples (text).
         label: Label column; found by name or place if not given.
         inputs: Input columns; found if not given.  Several text columns give tuples.
         group: Column whose values are never split between training and test.
         task: ``"classification"`` or ``"regression"``; read off the labels if not given.
-        modality: ``"text"``, ``"image"`` or ``"table"``; guessed if not given.
+        modality: ``"text"``, ``"image"``, ``"audio"`` or ``"table"``; guessed if not given.
         encoding: Of text files.
         labelled: Whether labels are wanted; without them ``y`` is None.
+        partly: Whether rows without a label stay, with the target -1 (NaN where targets are values).
         like: A data set, or its ``recipe``, whose columns and task this source must follow.
         bad_rows: ``"error"`` names the rows that cannot be read; ``"drop"`` leaves them out with a note.
         workdir: Where large data are put to be memory-mapped; a temporary folder if not given.
@@ -67,7 +70,7 @@ def load(
     wanted = (inputs,) if isinstance(inputs, str) else tuple(inputs or ())
     known = read_roles(like if isinstance(like, dict) else recipe(like)) if like is not None else None
     columns = [*wanted, *filter(None, (label, group)), *(known[0].inputs if known else ())]
-    opened = open_source(source, encoding=encoding, columns=columns, labelled=labelled)
+    opened = open_source(source, encoding=encoding, columns=columns, labelled=labelled and not partly)
     stored = store(opened.blocks, Path(workdir) if workdir else None, tolerate=bad_rows == "drop")
     notes = _unusable(stored, opened, drop=bad_rows == "drop")
     if known:
@@ -76,20 +79,22 @@ def load(
         roles = _roles(stored, opened, label=label, inputs=wanted, group=group, modality=modality, labelled=labelled)
     strict = known is not None
     rows, spoilt = assemble(
-        stored.table, roles, base=opened.base, images=opened.images, owner=stored.owner, strict=strict
+        stored.table, roles, base=opened.base, media=opened.media, owner=stored.owner, strict=strict
     )
-    notes += [*roles.notes, *_left_out(spoilt, stored, opened, strict=strict and bad_rows == "error")]
+    notes += [*roles.notes, *getattr(rows, "notes", ())]
+    notes += _left_out(spoilt, stored, opened, strict=strict and bad_rows == "error")
     keep = np.ones(len(rows), bool)
     keep[list(spoilt)] = False
     known_task = task if isinstance(task, Task) else Task("classification", roles.modality)
     called = name or opened.name
     data = Dataset(rows, None, known_task, np.arange(len(rows)), None, roles.inputs, called, line_of=stored.lines)
     if labelled:
-        data, keep = _label(data, stored.table, keep, task=task, roles=roles, opened=opened, notes=notes)
+        found = _label(data, stored.table, keep, task=task, roles=roles, opened=opened, notes=notes, partly=partly)
+        data, keep = found
     if roles.group:
         data = dataclasses.replace(data, groups=_groups(stored.table.column(roles.group)))
     data = data.select(np.flatnonzero(keep))
-    if labelled and not known:
+    if labelled and not known and not partly:
         notes += _remarks(data, opened)
     return dataclasses.replace(data, notes=tuple(notes))
 
@@ -133,20 +138,19 @@ def _unusable(stored: Stored, opened: Source, *, drop: bool) -> list[str]:
 def _known_roles(roles: Roles, stored: Stored, opened: Source, *, label: str | None, group: str | None) -> Roles:
     """The roles of another data set, found again in this one."""
     names, where = stored.table.column_names, opened.where
-    own = opened.modality == "image"
-    roles = fit_roles(roles, stored.table, where=where, own_images=own, images=opened.images)
+    roles = fit_roles(roles, stored.table, where=where, modality=opened.modality, media=opened.media)
     same = roles.label if roles.label in names or opened.label not in names else opened.label
     group = find_column(group, names, role="group", where=where) if group else None
     return dataclasses.replace(roles, label=label or same, group=group)
 
 
 def _roles(stored: Stored, opened: Source, **hints: Any) -> Roles:
-    if opened.modality == "image":
-        inputs = () if opened.images is not None else ("image",)
+    if opened.modality in FILES:
+        inputs = () if opened.media is not None else (opened.modality,)
         group = hints["group"] and find_column(
             hints["group"], stored.table.column_names, role="group", where=opened.where
         )
-        return Roles("image", inputs, hints["label"] or opened.label, group)
+        return Roles(opened.modality, inputs, hints["label"] or opened.label, group)
     hints["label"], hints["modality"] = hints["label"] or opened.label, hints["modality"] or opened.modality
     return guess(stored.table, where=opened.where, **hints)
 
@@ -163,9 +167,10 @@ def _left_out(spoilt: dict[int, str], stored: Stored, opened: Source, *, strict:
         raise DataError(f"{len(spoilt)} of {len(stored.lines)} rows cannot be used", where=where, hint=first)
     if "is not a number" in first and strict:
         raise DataError(first, where=where, hint="leave the cell empty if it is unknown, or --bad-rows drop")
-    if "image" in first:
+    kind = {"unreadable image": "image", "unusable sound": "sound"}.get(first.partition(" (")[0])
+    if kind:
         few = "; ".join(spoilt[place] for place in places[:3]) + (" …" if len(places) > 3 else "")
-        return [f"{len(spoilt)} image(s) left out: {few}"]
+        return [f"{len(spoilt)} {kind}(s) left out: {few}"]
     return [f"{len(spoilt)} row(s) left out: {first} ({_some(lines, opened.unit)})"]
 
 
@@ -178,6 +183,7 @@ def _label(
     roles: Roles,
     opened: Source,
     notes: list[str],
+    partly: bool,
 ) -> tuple[Dataset, np.ndarray]:  # fmt: skip
     """The data set with targets, and which rows have one."""
     if roles.label is None:
@@ -206,8 +212,10 @@ def _label(
     if gone.any():
         if not (keep & ~gone).any():
             raise DataError(f"the label column {label!r} is empty", where=opened.where)
-        notes.append(f"{int(gone.sum())} row(s) without a label left out ({_some(lines[gone], opened.unit)})")
-    return dataclasses.replace(data, y=y, task=task), keep & ~gone
+        done = "" if partly else " left out"
+        notes.append(f"{int(gone.sum())} row(s) without a label{done} ({_some(lines[gone], opened.unit)})")
+        y = np.where(gone, -1 if task.is_classification else np.nan, y)
+    return dataclasses.replace(data, y=y, task=task), keep if partly else keep & ~gone
 
 
 def _infer(

@@ -1,4 +1,7 @@
-"""Storage of raw examples (``graft.core.types.Rows``): text, images and tables, read only when they are taken."""
+"""Storage of raw examples (``graft.core.types.Rows``): text, images and tables, read only when they are taken.
+
+That of sounds is in ``recordings.py``.
+"""
 
 from __future__ import annotations
 
@@ -96,18 +99,17 @@ class TextRows:
         return keys
 
 
-class ImageRows:
-    """Images: files, encoded bytes or arrays; each is decoded when it is taken.
+class FileRows:
+    """What images and sounds share: files, encoded bytes or arrays, each decoded when it is taken.
 
     Args:
-        items: A column of paths, bytes or ``{bytes, path}`` records, or a sequence of whatever ``decode`` reads.
+        items: A column of paths, bytes or ``{bytes, path}`` records, or a sequence of whatever can be decoded.
         base: Folder that relative paths start from.
         owner: Whatever must live as long as the column.
     """
 
     def __init__(self, items: pa.ChunkedArray | Sequence[Any], base: Path | None = None, owner: Any = None) -> None:
         self.items, self.base, self.owner = items, base, owner
-        self._keys: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self.items)
@@ -123,6 +125,14 @@ class ImageRows:
             if isinstance(value, str) and value:
                 value = (self.base or Path()) / Path(value).expanduser()
             yield value if value != "" else None
+
+
+class ImageRows(FileRows):
+    """Images; ``decode`` reads them."""
+
+    def __init__(self, items: pa.ChunkedArray | Sequence[Any], base: Path | None = None, owner: Any = None) -> None:
+        super().__init__(items, base, owner)
+        self._keys: dict[int, int] = {}
 
     def take(self, rows: np.ndarray) -> list[np.ndarray]:
         """Images in the order of ``rows``, uint8 RGB (H, W, 3) each."""

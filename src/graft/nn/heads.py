@@ -132,9 +132,26 @@ def to_outputs(scores: np.ndarray, task: Task, temperature: float = 1.0) -> np.n
     return probabilities
 
 
-def targets(y: np.ndarray, task: Task) -> np.ndarray:
+class OneHot:
+    """Rows (n, k) with 1 for the class and 0 elsewhere, made when they are asked for."""
+
+    ndim = 2
+
+    def __init__(self, y: np.ndarray, classes: int) -> None:
+        self.y, self.rows = y, np.eye(classes)
+        self.shape = (len(y), classes)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray:
+        out: np.ndarray = self.rows[self.y[rows]]
+        return out
+
+
+def targets(y: np.ndarray, task: Task) -> Any:
     """Targets (n, k) of a least-squares fit: 1 for the class and 0 elsewhere, or the values as a column."""
-    return np.eye(task.outputs)[y] if task.is_classification else np.asarray(y, dtype=np.float64)[:, None]
+    return OneHot(y, task.outputs) if task.is_classification else np.asarray(y, dtype=np.float64)[:, None]
 
 
 def fit_probe(

@@ -1,10 +1,11 @@
-"""Losses whose plain form would cost more memory than the rest of the network."""
+"""Losses beyond torch's: one that never holds all scores of a large vocabulary, one over pairs of views."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor
 
 ROWS = 512  # rows whose scores are held at a time: with ten thousand tokens they stay in the cache of a core
@@ -80,3 +81,33 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor
     """
     losses: Tensor = _LinearCrossEntropy.apply(x, weight, bias, wanted)
     return losses
+
+
+def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
+    """Normalised temperature-scaled cross-entropy: a view must be nearer to its partner than to all other views.
+
+    For unit vectors z of the 2 B views, l(i) = log Σ_{k≠i} exp(z_i·z_k / τ) - z_i·z_p(i) / τ with p(i) the other view of
+    the same picture; a row's loss is the mean over its two views.  Computed in float32 whatever the precision around.
+    Sohn (2016); Chen et al. (2020), A simple framework for contrastive learning of visual representations, ICML.
+
+    Args:
+        one: First views (B, D), of any length.
+        two: Second views (B, D).
+        temperature: τ > 0.
+
+    Returns:
+        Losses (B,), float32.
+
+    Example:
+        >>> import torch
+        >>> x = torch.eye(2)
+        >>> [round(loss, 3) for loss in nt_xent(x, x, 1.0).tolist()]  # log(e + 2) - 1
+        [0.551, 0.551]
+    """
+    with torch.autocast(one.device.type, enabled=False):
+        views = F.normalize(torch.cat([one, two]).float(), dim=1)
+        scores = (views @ views.T / temperature).fill_diagonal_(-torch.inf)
+        rows = len(one)
+        partner = torch.arange(2 * rows, device=views.device).roll(rows)
+        losses = torch.logsumexp(scores, dim=1) - scores.gather(1, partner[:, None])[:, 0]
+        return losses.view(2, rows).mean(dim=0)

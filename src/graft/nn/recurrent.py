@@ -1,13 +1,14 @@
-"""Recurrent encoders over tokens: LSTM and GRU."""
+"""Recurrent encoders over tokens or frames of sound: LSTM and GRU."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from graft.nn.attention import mean_of_tokens
+from graft.nn.attention import input_layer, mean_of_tokens, positions
 
 Batch = dict[str, Tensor]
 
@@ -15,11 +16,13 @@ Batch = dict[str, Tensor]
 class Recurrent(nn.Module):
     """Layers of LSTM (Hochreiter & Schmidhuber 1997) or GRU (Cho et al. 2014) over token embeddings.
 
-    Batch: ``input_ids`` (B, T), ``attention_mask`` (B, T) or none where nothing is padded.
+    Batch: ``input_ids`` (B, T), or ``frames`` (B, T, F); ``attention_mask`` (B, T) or none where nothing is padded.
 
     Args:
         vocabulary: Number of tokens; 0 is padding.
-        width: Of embeddings and states.
+        bands: Numbers F of a frame, where there are frames instead of tokens.
+        width: Of the states.
+        embedded: Width of the embeddings; 0 for that of the states.
         depth: Number of layers.
         cell: ``"lstm"`` or ``"gru"``.
         causal: Whether a position sees only what came before it; else half of the states run backwards.
@@ -28,21 +31,25 @@ class Recurrent(nn.Module):
 
     def __init__(
         self,
-        vocabulary: int,
+        vocabulary: int = 0,
         *,
+        bands: int = 0,
         width: int = 256,
+        embedded: int = 0,
         depth: int = 2,
         cell: str = "lstm",
         causal: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
-        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        inputs = embedded or width
+        self.embedding = input_layer(vocabulary, bands, inputs)
+        nn.init.normal_(self.embedding.weight, std=inputs**-0.5)
         kind = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         states = width if causal else width // 2
         self.layers = nn.ModuleList(
-            kind(width, states, batch_first=True, bidirectional=not causal) for _ in range(depth)
+            kind(width if layer else inputs, states, batch_first=True, bidirectional=not causal)
+            for layer in range(depth)
         )
         for layer in self.layers:
             _fresh(layer, states)
@@ -50,7 +57,7 @@ class Recurrent(nn.Module):
         self.causal, self.hidden_size = causal, width
 
     def stem(self) -> list[nn.Module]:
-        """Token embeddings."""
+        """Token embeddings, or the map of frames."""
         return [self.embedding]
 
     def blocks(self) -> list[nn.Module]:
@@ -59,7 +66,7 @@ class Recurrent(nn.Module):
 
     def forward_features(self, batch: Batch) -> list[Tensor]:
         """States (B, T, D) of every layer."""
-        x = self.embedding(batch["input_ids"])
+        x = self.embedding(positions(batch))
         lengths = None
         if "attention_mask" in batch and not self.causal:  # what runs backwards must not start in the padding
             lengths = batch["attention_mask"].sum(dim=1).long().clamp(min=1).cpu()
@@ -68,6 +75,17 @@ class Recurrent(nn.Module):
             x = self._layer(layer, self.dropout(x) if states else x, lengths)
             states.append(x)
         return states
+
+    def step(self, ids: Tensor, past: list[Any]) -> Tensor:
+        """State (B, D) after one more token (B,) of each row, for causal networks; ``past`` is empty at first."""
+        x = self.embedding(ids)[:, None]
+        states = []
+        for layer, state in zip(self.layers, past or [None] * len(self.layers), strict=True):
+            x, state = layer(x, state)  # noqa: PLW2901  (the state moves on)
+            states.append(state)
+        past[:] = states
+        last: Tensor = x[:, 0]
+        return last
 
     def _layer(self, layer: nn.Module, x: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is None:

@@ -7,8 +7,9 @@ exactly, so choosing λ costs no refits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
@@ -53,8 +54,8 @@ class Ridge:
 
 
 def fit_ridge(
-    X: np.ndarray,
-    Y: np.ndarray,
+    X: Any,
+    Y: Any,
     *,
     weight: np.ndarray | None = None,
     strengths: tuple[float, ...] = STRENGTHS,
@@ -71,7 +72,7 @@ def fit_ridge(
 
     Args:
         X: Rows (n, d), an array or a memory map of float16, float32 or float64; read in chunks.
-        Y: Targets (n,) or (n, k).
+        Y: Targets (n,) or (n, k): an array, or rows that are made block by block (``nn.heads.OneHot``).
         weight: Non-negative weight (n,) of each row.
         strengths: The strengths compared; on a tie the larger one wins.
 
@@ -108,7 +109,7 @@ def fit_ridge(
 
 def _left_out_errors(
     spectrum: _Spectrum,
-    Y: np.ndarray,
+    Y: Any,
     penalties: np.ndarray,
     coef: np.ndarray,
     intercept: np.ndarray,
@@ -136,11 +137,11 @@ class _Spectrum:
     √w, is Σ P_ia f_a P_ja with the ``factors`` f of a penalty.  The intercept is the first column with factor 1.
     """
 
-    def __init__(self, X: np.ndarray, Y: np.ndarray, weight: np.ndarray) -> None:
+    def __init__(self, X: Any, Y: Any, weight: np.ndarray) -> None:
         self.X, self.weight = X, weight
         self.total = float(weight.sum())
         self.root = np.sqrt(weight)
-        self.mean_x, self.mean_y = _weighted_mean(X, weight), weight @ Y / self.total
+        self.mean_x, self.mean_y = _weighted_mean(X, weight), _weighted_mean(Y, weight)
         n, d = X.shape
         self.primal = d <= n
         gram = self._gram() if self.primal else self._kernel()
@@ -152,8 +153,12 @@ class _Spectrum:
         )  # constant features: any penalty gives the mean
         values, self.basis = eigh(gram, overwrite_a=True, check_finite=False, driver="evd")
         self.values = values.clip(0.0)
-        centred = (Y - self.mean_y) * self.root[:, None]
-        self.target = self.basis.T @ (self._cross(centred) if self.primal else centred)
+
+        def centred(rows: slice) -> np.ndarray:
+            out: np.ndarray = (Y[rows] - self.mean_y) * self.root[rows, None]
+            return out
+
+        self.target = self.basis.T @ (self._cross(centred, Y.shape[1]) if self.primal else centred(slice(None)))
 
     def _gram(self) -> np.ndarray:
         gram = np.zeros((self.X.shape[1],) * 2)
@@ -175,11 +180,11 @@ class _Spectrum:
         part *= self.root[rows, None]
         return part
 
-    def _cross(self, values: np.ndarray) -> np.ndarray:
-        """X̃ᵀW½ times values (n, k)."""
-        product = np.zeros((self.X.shape[1], values.shape[1]))
+    def _cross(self, values: Callable[[slice], np.ndarray], columns: int) -> np.ndarray:
+        """X̃ᵀW½ times values (n, k), which are asked for block by block."""
+        product = np.zeros((self.X.shape[1], columns))
         for rows in _blocks(*self.X.shape):
-            product += self._weighted(rows).T @ values[rows]
+            product += self._weighted(rows).T @ values(rows)
         return product
 
     def solution(self, penalties: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -187,7 +192,7 @@ class _Spectrum:
         inner = self.target / (self.values[:, None] + penalties[:, None, None])  # (L, r, k)
         flat = self.basis @ inner.transpose(1, 0, 2).reshape(len(self.values), -1)
         if not self.primal:
-            flat = self._cross(flat)
+            flat = self._cross(flat.__getitem__, flat.shape[1])
         coef = flat.reshape(self.X.shape[1], len(penalties), -1).transpose(1, 0, 2)
         return coef, self.mean_y - self.mean_x @ coef
 
@@ -218,7 +223,7 @@ def _blocks(length: int, width: int) -> Iterator[slice]:
         yield slice(start, min(start + step, length))
 
 
-def _weighted_mean(X: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _weighted_mean(X: Any, weight: np.ndarray) -> np.ndarray:
     total: np.ndarray = np.zeros(X.shape[1])
     for rows in _blocks(*X.shape):
         total += weight[rows] @ X[rows].astype(np.float64)
@@ -226,13 +231,16 @@ def _weighted_mean(X: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return total
 
 
-def _checked(X: np.ndarray, Y: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Targets as float64 (n, k) and weights (n,)."""
-    Y = np.asarray(Y, dtype=np.float64)
-    Y = Y[:, None] if Y.ndim == 1 else Y
+def _checked(X: Any, Y: Any, weight: np.ndarray | None) -> tuple[Any, np.ndarray]:
+    """Targets as float64 (n, k), or as they are where they are made block by block, and weights (n,)."""
+    made = not isinstance(Y, np.ndarray) and hasattr(Y, "shape")
+    if not made:
+        Y = np.asarray(Y, dtype=np.float64)
+        Y = Y[:, None] if Y.ndim == 1 else Y
     weight = np.ones(len(Y)) if weight is None else np.asarray(weight, dtype=np.float64)
     if X.ndim != 2 or len(X) != len(Y) or weight.shape != (len(Y),):
         raise DataError(f"rows {X.shape}, targets {Y.shape} and weights {weight.shape} do not agree")
-    if not (weight >= 0).all() or np.count_nonzero(weight) < 2 or not np.isfinite(Y).all():
+    known = made or np.isfinite(Y).all()
+    if not (weight >= 0).all() or np.count_nonzero(weight) < 2 or not known:
         raise DataError("ridge regression needs two rows of positive weight, and finite targets")
     return Y, weight

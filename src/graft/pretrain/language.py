@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -117,26 +117,6 @@ class LanguagePretrain(BasePretrain):
     def _ngrams(self) -> NGrams:
         return NGrams(self.corpus_.train, self.reader_.vocabulary)
 
-    def _score(
-        self, name: str, values: np.ndarray, baselines: dict[str, np.ndarray], show: Callable[[Any], Any], unit: str
-    ) -> dict[str, Any]:
-        """One score with its 90 % interval over blocks, from means (N,) per block, beside those of simple models."""
-        from graft.nn.bootstrap import interval, resample
-
-        draws = np.concatenate(
-            [counts @ values / counts.sum(axis=1) for counts in resample(len(values), seed=self.seed)]
-        )
-        value, low, high = interval(float(values.mean()), draws, level=0.9, size=len(values))
-        low, high = sorted((float(show(low)), float(show(high))))
-        return {
-            "name": name,
-            "value": float(show(value)),
-            "low": low,
-            "high": high,
-            "unit": unit,
-            "baselines": {key: float(show(nats.mean())) for key, nats in baselines.items()},
-        }
-
 
 class BlockPretrain(LanguagePretrain):
     """Base of next-element and masked prediction over text and letters.
@@ -221,14 +201,10 @@ class BlockPretrain(LanguagePretrain):
         count = max(1, len(tokens) // length)
         return tokens[: count * length].reshape(count, length)
 
-    def _nats(self, objective: TokenObjective, blocks: np.ndarray) -> tuple[np.ndarray, list[Batch]]:
-        """Negative log-likelihood (N, K) on held-out blocks, and the batches that were made of them."""
+    def _held_out_batches(self, objective: Objective, blocks: np.ndarray) -> Iterator[Batch]:
+        """Batches of held-out blocks where the objective lives, equal at every call."""
         rng = np.random.default_rng((self.seed, 2))
         place = next(objective.parameters()).device
-        parts, batches = [], []
-        with torch.inference_mode():
-            for start in range(0, len(blocks), MEASURED_ROWS):
-                batch = self._batch(blocks[start : start + MEASURED_ROWS], rng)
-                batches.append(batch)
-                parts.append(objective.nats({key: value.to(place) for key, value in batch.items()}).cpu().numpy())
-        return np.concatenate(parts), batches
+        for start in range(0, len(blocks), MEASURED_ROWS):
+            batch = self._batch(blocks[start : start + MEASURED_ROWS], rng)
+            yield {name: tensor.to(place) for name, tensor in batch.items()}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor
 
 from graft.core.registry import OBJECTIVES
@@ -70,31 +71,31 @@ class Masked(BlockPretrain):
     def _measure(self, objective: Objective) -> list[dict[str, Any]]:
         assert isinstance(objective, TokenObjective)
         blocks = self._held_out()
-        nats, batches = self._nats(objective, blocks)
-        places = np.concatenate([batch["places"].numpy() for batch in batches])
-        wanted = np.concatenate([batch["wanted"].numpy() for batch in batches])
+        parts: dict[str, list[np.ndarray]] = {"places": [], "wanted": [], "nats": [], "right": []}
+        with torch.inference_mode():
+            for batch in self._held_out_batches(objective, blocks):
+                states, wanted = objective.predicted(batch)
+                scores = objective.logits(states).float()  # only of the blanks: they fit
+                nats = F.cross_entropy(scores.flatten(0, 1), wanted.flatten(), reduction="none").view(wanted.shape)
+                found = {
+                    "places": batch["places"],
+                    "wanted": wanted,
+                    "nats": nats,
+                    "right": scores.argmax(-1) == wanted,
+                }
+                for name, values in found.items():
+                    parts[name].append(values.cpu().numpy())
+        places, wanted, nats, right = (np.concatenate(values) for values in parts.values())
         left = np.take_along_axis(blocks, (places - 1).clip(0), axis=1)  # the true token before the blank
         ngrams = self._ngrams()
         unigram, bigram = ngrams.nats(left, wanted)
         commonest = (wanted == ngrams.counts.argmax()).mean(axis=1)
-        right = self._right(objective, batches)
         return [
             self._score(
                 "perplexity of blanks", nats.mean(axis=1), {"unigram": unigram, "bigram": bigram}, np.exp, "per blank"
             ),
-            self._score("blanks filled rightly", right, {"commonest token": commonest}, float, "share"),
+            self._score("blanks filled rightly", right.mean(axis=1), {"commonest token": commonest}, float, "share"),
         ]
-
-    def _right(self, objective: TokenObjective, batches: list[Batch]) -> np.ndarray:
-        """Share (N,) of the blanks of each block whose likeliest token is the true one."""
-        place = next(objective.parameters()).device
-        parts = []
-        with torch.inference_mode():
-            for batch in batches:
-                states, wanted = objective.predicted({key: value.to(place) for key, value in batch.items()})
-                found = objective.logits(states).argmax(dim=-1)
-                parts.append((found == wanted).float().mean(dim=1).cpu().numpy())
-        return np.concatenate(parts)
 
     def _samples(self, objective: Objective) -> list[dict[str, Any]]:
         assert isinstance(objective, TokenObjective)

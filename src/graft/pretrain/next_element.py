@@ -64,7 +64,9 @@ class NextElement(BlockPretrain):
     def _measure(self, objective: Objective) -> list[dict[str, Any]]:
         assert isinstance(objective, TokenObjective)
         blocks = self._held_out()
-        nats, _ = self._nats(objective, blocks)
+        with torch.inference_mode():
+            parts = [objective.nats(batch).cpu().numpy() for batch in self._held_out_batches(objective, blocks)]
+        nats = np.concatenate(parts)
         unigram, bigram = self._ngrams().nats(blocks[:, :-1], blocks[:, 1:])
         simple = {"unigram": unigram, "bigram": bigram}
         per_character = len(self.corpus_.held_out) / max(1, self.corpus_.characters) / math.log(2)

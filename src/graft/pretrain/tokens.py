@@ -12,12 +12,11 @@ import numpy as np
 from graft.core.errors import DataError
 from graft.core.runtime import Progress
 from graft.core.types import Dataset
+from graft.pretrain.base import held_out_rows
 from graft.sources.readers import END, SPECIAL, TextReader
 
 CHUNK = 4096  # rows encoded at a time
 VOCABULARY_ROWS = 200_000  # rows from which the vocabulary is learned
-HELD_OUT = 0.05  # share of the rows held out to measure on …
-MOST_HELD_OUT = 5_000  # … and at most this many
 FIRST = len(SPECIAL)  # number of the first token that is not special
 
 
@@ -60,8 +59,18 @@ def learn_reader(data: Dataset, *, unit: str, vocabulary: int, longest: int) -> 
     return TextReader.build(texts(), unit=unit, vocabulary=vocabulary, longest=longest)
 
 
-def write_corpus(reader: TextReader, data: Dataset, folder: Path, *, seed: int, progress: Progress) -> Corpus:
+def write_corpus(
+    reader: TextReader,
+    data: Dataset,
+    folder: Path,
+    *,
+    seed: int,
+    progress: Progress,
+    held_out: np.ndarray | None = None,
+) -> Corpus:
     """Encode every row once; a corpus that lies in the folder already is used as it is.
+
+    Which rows are held out, one in twenty, hangs on the seed, unless a mask (N,) of them is given.
 
     Raises:
         DataError: There are too few rows, or none holds a token that the reader knows.
@@ -72,20 +81,14 @@ def write_corpus(reader: TextReader, data: Dataset, folder: Path, *, seed: int, 
     record = folder / "corpus.json"
     files = {name: folder / f"{name}.tokens" for name in ("train", "held_out")}
     if not record.exists():
-        facts = _encode(reader, data, files, dtype, _held_out(len(data), seed), progress)
+        held_out = held_out_rows(len(data), seed) if held_out is None else held_out
+        facts = _encode(reader, data, files, dtype, held_out, progress)
         record.write_text(json.dumps(facts), encoding="utf-8")  # last: a corpus without it is not whole
     facts = json.loads(record.read_text(encoding="utf-8"))
     if not facts["known"]:
         raise DataError(f"{data.name} holds no token that the vocabulary knows", hint="check --unit and the language")
     parts = {name: np.memmap(path, dtype, "r") for name, path in files.items()}
     return Corpus(parts["train"], parts["held_out"], facts["characters"], facts["rows"])
-
-
-def _held_out(rows: int, seed: int) -> np.ndarray:
-    count = min(MOST_HELD_OUT, max(1, round(HELD_OUT * rows)))
-    held_out = np.zeros(rows, bool)
-    held_out[np.random.default_rng(seed).choice(rows, count, replace=False)] = True
-    return held_out
 
 
 def _encode(

@@ -94,6 +94,11 @@ class Backbone(nn.Module):
         del batch
         return None
 
+    @property
+    def outputs(self) -> int:
+        """Number of classes that the model's own head tells apart, named in ``spec.classes`` or not; 0 without one."""
+        return len(self.spec.classes)
+
     def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
         """``forward_features`` and ``classify``; sources that can do both in one pass override this."""
         return self.forward_features(batch), self.classify(batch) if self.spec.classes else None
@@ -154,10 +159,11 @@ def split_uri(uri: str) -> tuple[str, str]:
     if colon and scheme in SOURCES:
         return scheme, location
     path = Path(uri).expanduser()
-    if path.is_dir():
+    if path.exists():
         for name, source in SOURCES.items():
             if source.recognises(path):
                 return name, str(path)
+    if path.is_dir():
         raise SourceError(
             f"no model found in {uri}", hint="a model folder holds config.json and *.safetensors; a run holds run.json"
         )
@@ -178,7 +184,8 @@ def open_model(uri: str | ModelSpec) -> Backbone:
     """Open a pretrained model by URI.
 
     Args:
-        uri: ``hf:NAME_OR_FOLDER[@revision]``, ``sbert:NAME_OR_FOLDER``, ``file:FOLDER``, or the path of a folder.
+        uri: ``hf:NAME_OR_FOLDER[@revision]``, ``sbert:NAME_OR_FOLDER``, ``file:FOLDER``, another scheme of ``SOURCES``,
+            or the path of a folder.
 
     Raises:
         SourceError: There is no such model, its weights are missing, broken, or would run code.
@@ -217,7 +224,7 @@ class Source(ABC):
 
     @abstractmethod
     def recognises(self, folder: Path) -> bool:
-        """Whether a local folder is a model of this scheme."""
+        """Whether a local folder, or a file, is a model of this scheme."""
 
     @abstractmethod
     def list(self, folders: tuple[str, ...]) -> list[ModelSpec]:

@@ -1,4 +1,9 @@
-"""``file:``: what graft itself wrote, a checkpoint of ``graft pretrain`` or a run of ``graft fit``."""
+"""``file:``: what graft itself wrote, and plain safetensors of a network it knows (CIFAR ResNets).
+
+What graft wrote is a checkpoint of ``graft pretrain`` or a run of ``graft fit``.  A plain checkpoint is a folder with
+``model.safetensors``, a state dict, and a ``config.json`` with ``architecture`` ("resnet-cifar"), ``depth``, ``widths``,
+``num_classes``, ``classes``, ``input_size``, ``mean`` and ``std``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,7 @@ from graft.core.types import ModelSpec
 from graft.sources import folder as folders_
 from graft.sources.base import Backbone, Source
 from graft.sources.native import open_native
+from graft.sources.plain import architecture_of, describe_plain, open_plain
 
 FORMAT = 1  # of graft.json
 
@@ -47,9 +53,9 @@ def _inner(folder: Path) -> tuple[Source, Path]:
             raise SourceError(
                 f"the run {folder.parent} kept no network", hint="its answer needs none, or it is not whole"
             )
-    if (folder / "graft.json").is_file():
+    if (folder / "graft.json").is_file() or architecture_of(folder):
         return SOURCES["file"], folder
-    for scheme in ("sbert", "hf"):
+    for scheme in ("sbert", "hf", "keras", "timm"):
         if SOURCES[scheme].recognises(folder):
             return SOURCES[scheme], folder
     for path in sorted(folder.iterdir()):
@@ -62,18 +68,18 @@ def _locate(location: str) -> Path:
     path = Path(location).expanduser()
     if path.is_file():
         folders_.refuse_pickle(path)
-        path = path.parent if path.name in {"graft.json", "run.json", "model.safetensors"} else path
+        path = path.parent if path.name in {"graft.json", "run.json", "config.json", "model.safetensors"} else path
     if not path.is_dir():
         raise SourceError(f"no folder {location}", hint="check the path")
     return path.resolve()
 
 
 class Checkpoints(Source):
-    """Folders that graft wrote."""
+    """Folders that graft wrote, and plain checkpoints."""
 
     def recognises(self, folder: Path) -> bool:
-        """Whether the folder holds graft.json or run.json."""
-        return (folder / "graft.json").is_file() or (folder / "run.json").is_file()
+        """Whether the folder holds graft.json, run.json, or a config.json that names a network graft knows."""
+        return any((folder / name).is_file() for name in ("graft.json", "run.json")) or bool(architecture_of(folder))
 
     def list(self, folders: tuple[str, ...]) -> list[ModelSpec]:
         """Checkpoints in the folders and in ``GRAFT_MODELS``."""
@@ -81,7 +87,7 @@ class Checkpoints(Source):
         specs = []
         for path in folders_.local_folders(places):
             kept = (path / "run.json").is_file() and (path / "source").is_dir()
-            if kept or (path / "graft.json").is_file():
+            if kept or (path / "graft.json").is_file() or architecture_of(path):
                 try:
                     specs.append(dataclasses.replace(self.describe(str(path.resolve())), path=str(path.resolve())))
                 except SourceError:
@@ -92,8 +98,12 @@ class Checkpoints(Source):
         """Facts about one model."""
         source, folder = _inner(_locate(location))
         if source is self:
-            return _describe(folder, f"file:{location}")
+            return self._facts(folder, f"file:{location}")
         return dataclasses.replace(source.describe(str(folder)), uri=f"file:{location}")
+
+    @staticmethod
+    def _facts(folder: Path, uri: str) -> ModelSpec:
+        return _describe(folder, uri) if (folder / "graft.json").is_file() else describe_plain(folder, uri)
 
     def open(self, location: str) -> Backbone:
         """Open one model."""
@@ -101,10 +111,10 @@ class Checkpoints(Source):
         if source is not self:
             backbone = source.open(str(folder))
         else:
-            spec = _describe(folder, f"file:{location}")
+            spec = self._facts(folder, f"file:{location}")
             for path in folders_.weight_files(folder):
                 folders_.header(path)
-            backbone = open_native(folder)
+            backbone = open_native(folder) if (folder / "graft.json").is_file() else open_plain(folder, spec)
             backbone.spec = spec
         digest = folders_.weights_digest(folders_.weight_files(folder)) if source is self else ""
         digest = digest or backbone.spec.weights_sha256

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoImageProcessor
 
-from graft.core.errors import DataError, SourceError
+from graft.core.errors import SourceError
 from graft.core.types import ModelSpec
 from graft.sources.base import Batch
 from graft.sources.layers import NetworkBackbone, find_blocks
 from graft.sources.loading import first_line, quiet
+from graft.sources.pictures import around, center, keep_statistics, read_pictures, scaled
 from graft.sources.text import config_digest, copy_card, save_network
 
 AGREES = 1e-3  # largest difference from the model's own image processor at which ours is used
@@ -70,18 +69,18 @@ class ImageReader:
         if self.facts.get("do_resize"):
             image = self._resize(image)
         if self.facts.get("do_center_crop"):
-            image = _center(image, int(self.crop["height"]), int(self.crop["width"]))
+            image = center(image, int(self.crop["height"]), int(self.crop["width"]))
         return image
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
         edge = self.size.get("shortest_edge")
         if edge is None:
-            return _scaled(image, int(self.size["height"]), int(self.size["width"]), self.resample)
+            return scaled(image, int(self.size["height"]), int(self.size["width"]), self.resample)
         if self.crop_share is None:
-            return _scaled(image, *_around(image, edge), self.resample)
+            return scaled(image, *around(image, edge), self.resample)
         if edge >= 384:  # ConvNeXT's rule: large inputs are warped, not cropped
-            return _scaled(image, edge, edge, self.resample)
-        return _center(_scaled(image, *_around(image, int(edge / self.crop_share)), self.resample), edge, edge)
+            return scaled(image, edge, edge, self.resample)
+        return center(scaled(image, *around(image, int(edge / self.crop_share)), self.resample), edge, edge)
 
     def pixels(self, images: list[np.ndarray]) -> Tensor:
         """Normalise: uint8 (h, w, 3) each -> float32 (B, 3, h, w)."""
@@ -89,30 +88,6 @@ class ImageReader:
         scale = torch.as_tensor(self.scale / self.std).reshape(1, -1, 1, 1)
         shift = torch.as_tensor(self.mean / self.std).reshape(1, -1, 1, 1)
         return (stacked * scale - shift).contiguous()
-
-
-def _scaled(image: np.ndarray, height: int, width: int, resample: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((width, height), resample=resample))
-
-
-def _around(image: np.ndarray, edge: int) -> tuple[int, int]:
-    """Height and width with the shorter side ``edge``."""
-    height, width = image.shape[:2]
-    if width <= height:
-        return int(edge * height / width), edge
-    return edge, int(edge * width / height)
-
-
-def _center(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Middle part; smaller images are padded with zeros, the odd row above and left, as transformers does."""
-    high, wide = image.shape[:2]
-    if high < height or wide < width:
-        top, left = max(0, -(-(height - high) // 2)), max(0, -(-(width - wide) // 2))
-        padded = np.zeros((max(high, height), max(wide, width), image.shape[2]), dtype=image.dtype)
-        padded[top : top + high, left : left + wide] = image
-        image, (high, wide) = padded, padded.shape[:2]
-    top, left = (high - height) // 2, (wide - width) // 2
-    return image[top : top + height, left : left + width]
 
 
 class ImageBackbone(NetworkBackbone):
@@ -147,9 +122,7 @@ class ImageBackbone(NetworkBackbone):
     def train(self, mode: bool = True) -> ImageBackbone:
         """Switch to training; BatchNorm layers stay in evaluation."""
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001  (the only name of the family)
-                module.eval()
+        keep_statistics(self)
         return self
 
     def preprocess(self, examples: Any) -> list[np.ndarray]:
@@ -159,17 +132,7 @@ class ImageBackbone(NetworkBackbone):
             DataError: An example is not a picture.
         """
         read = self.reader.shape if self.reader.fast else self.reader.slow
-
-        def encode(image: Any) -> np.ndarray:
-            image = np.asarray(image)
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-                found = f"{image.dtype} {image.shape}"
-                raise DataError(f"a picture must be uint8 (height, width, 3), not {found}", hint="convert it to RGB")
-            return np.array(read(image))
-
-        # PIL and numpy release the interpreter lock here; more threads than torch uses would fight with it.
-        with ThreadPoolExecutor(max(1, torch.get_num_threads())) as pool:
-            return list(pool.map(encode, examples))
+        return read_pictures(examples, read)
 
     def length(self, encoded: np.ndarray) -> int:
         """One: all pictures cost the same."""

@@ -230,6 +230,62 @@ class ImageReader(Reader):
         return {"modality": "image", "size": self.size, "grey": self.grey}, {}
 
 
+class PixelReader(ImageReader):
+    """Pictures as sequences of tokens: every row of pixels begins with a token that names it, then its channels follow.
+
+    Token 0 is not used, 1 + c · levels + v is brightness v of channel c, the last ``size`` tokens name the rows.
+
+    Args:
+        size: Height and width that pictures are brought to.
+        grey: Whether there is one channel instead of three.
+        levels: Steps of brightness, 2 to 256.
+
+    Example:
+        >>> import numpy as np
+        >>> reader = PixelReader(2, grey=True, levels=4)
+        >>> reader.tokens(np.array([[[[0], [64]], [[128], [255]]]], np.uint8)).tolist()
+        [[5, 1, 2, 6, 3, 4]]
+    """
+
+    def __init__(self, size: int, *, grey: bool, levels: int = 16) -> None:
+        super().__init__(size, grey=grey)
+        if not 2 <= levels <= 256:
+            raise UsageError(f"brightness cannot have {levels} levels", hint="use 2 to 256")
+        self.levels, self.channels = levels, 1 if grey else 3
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return 1 + self.channels * self.levels + self.size
+
+    def brightness(self, pictures: np.ndarray) -> np.ndarray:
+        """Steps of brightness (B, H, W, C) int64, from 0, of pictures (B, H, W, C) uint8."""
+        return pictures.astype(np.int64) * self.levels // 256
+
+    def tokens(self, pictures: np.ndarray) -> np.ndarray:
+        """Token numbers (B, T) int64 of pictures (B, H, W, C) uint8; T = H · (1 + W · C)."""
+        values = self.brightness(pictures) + 1 + self.levels * np.arange(self.channels)
+        count, size = len(pictures), self.size
+        names = np.broadcast_to(np.arange(size) + self.vocabulary - size, (count, size))
+        return np.concatenate([names[..., None], values.reshape(count, size, -1)], axis=2).reshape(count, -1)
+
+    def pictures(self, ids: np.ndarray) -> np.ndarray:
+        """The inverse of ``tokens`` up to a step of brightness: each becomes its middle."""
+        values = np.asarray(ids).reshape(len(ids), self.size, -1)[:, :, 1:].reshape(len(ids), self.size, self.size, -1)
+        steps = (values - 1 - self.levels * np.arange(self.channels)).clip(0, self.levels - 1)
+        return ((steps + 0.5) * 256 / self.levels).astype(np.uint8)
+
+    def encode(self, examples: Any) -> list[Any]:
+        pictures = super().encode(examples)
+        return list(self.tokens(np.stack(pictures)).astype(np.int16)) if pictures else []
+
+    def collate(self, encoded: list[Any]) -> Batch:
+        return {"input_ids": torch.from_numpy(np.stack(encoded).astype(np.int64))}
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {**super().state()[0], "levels": self.levels}, {}
+
+
 @dataclass(frozen=True)
 class _Columns:
     """Columns that were taken already, as the vectors of a table want them."""
@@ -264,6 +320,8 @@ def restore_reader(state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Read
     """The reader whose ``state`` this is."""
     if state["modality"] == "text":
         return TextReader(state["tokenizer"], state.get("longest", MAX_TOKENS))
+    if state["modality"] == "image" and "levels" in state:
+        return PixelReader(state["size"], grey=state["grey"], levels=state["levels"])
     if state["modality"] == "image":
         return ImageReader(state["size"], grey=state["grey"])
     return TableReader(MODALITIES["table"].vectors().from_state(state["vectors"], arrays))

@@ -79,6 +79,18 @@ class BaseTransfer(BaseEstimator, ABC):
         del task
         return cls.label
 
+    @classmethod
+    def fits(cls, spec: ModelSpec) -> str:
+        """Why it cannot start from a source, in words; empty if it can."""
+        del spec
+        return ""
+
+    @classmethod
+    def seconds(cls, rows: int) -> float:
+        """Predicted time of a fit with the defaults; 1 where nothing is known."""
+        del rows
+        return 1.0
+
     def fit(self, X: Any, y: Any = None, *, setting: Setting | None = None) -> Self:
         """Learn from labelled rows.
 

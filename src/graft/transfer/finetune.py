@@ -29,6 +29,7 @@ from graft.engine.optim import discriminative_groups
 from graft.features import SAMPLE
 from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
 from graft.sources.base import Backbone
+from graft.sources.words import WORD_VECTORS
 from graft.transfer.base import BaseTransfer, Setting
 
 IN_MEMORY = 1 << 31  # bytes of encoded rows kept; above it rows are encoded again in every epoch
@@ -108,6 +109,10 @@ class Finetune(BaseTransfer):
         self.dropout = dropout
         self.seed = seed
 
+    @classmethod
+    def fits(cls, spec: ModelSpec) -> str:
+        return f"{spec.name} is a table of word vectors: it has no blocks" if spec.architecture == WORD_VECTORS else ""
+
     def steps(self, rows: int) -> int:
         """Optimizer steps for that many rows."""
         per_epoch = math.ceil(rows / self.batch_size)
@@ -153,7 +158,7 @@ class Finetune(BaseTransfer):
         steps: int,
         callbacks: Sequence[Callback],
     ) -> History:
-        backbone.freeze_below(self.blocks)
+        self._freeze(backbone)
         if self.dropout is not None:
             set_dropout(backbone, self.dropout)
         groups = discriminative_groups(
@@ -177,6 +182,10 @@ class Finetune(BaseTransfer):
             progress=setting.progress,
             name=self.label,
         )
+
+    def _freeze(self, backbone: Backbone) -> None:
+        """Say which weights stay as they are."""
+        backbone.freeze_below(self.blocks)
 
     def _backbone(self, data: Dataset) -> Backbone:
         """The network to train; an opened source is copied, as training changes it."""

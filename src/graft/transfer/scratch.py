@@ -11,7 +11,7 @@ from graft.transfer.finetune import Finetune
 
 @TRANSFERS.register("scratch")
 class Scratch(Finetune):
-    """Train TextCNN, a small ResNet or an MLP on the task alone.
+    """Train TextCNN, a small ResNet, a transformer over frames of sound or an MLP on the task alone.
 
     The fitted network is itself a source: ``graft fit OTHER --models RUN`` starts from it.
 

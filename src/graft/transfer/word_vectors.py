@@ -1,0 +1,192 @@
+"""Networks on word vectors: a small network reads a row word by word; its words begin as what a large corpus taught.
+
+Idea: what a word means is learned once, from text without labels; the task only has to learn how words act together.
+Helps when: hundreds to thousands of rows, and no source that reads whole sentences can be afforded.  Hurts when: the
+vectors do not know the words of the rows; their ``coverage`` tells.
+Reference: Kim (2014), Convolutional neural networks for sentence classification, EMNLP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+
+from graft.core.errors import SourceError, UsageError
+from graft.core.registry import TRANSFERS
+from graft.core.types import Dataset, ModelSpec
+from graft.sources.base import Backbone
+from graft.sources.native import NativeBackbone
+from graft.sources.scripts import join
+from graft.sources.words import WORD_VECTORS, WordReader
+from graft.transfer.base import Setting
+from graft.transfer.finetune import Finetune
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "textcnn": {"filters": 100, "widths": (3, 4, 5)},
+    "lstm": {"width": 256, "depth": 1},
+    "mean": {},
+}
+EMBEDDINGS = ("trained", "frozen", "random")
+EPOCHS = 12  # passes over the rows; chosen on held-out training rows of TREC
+MIN_STEPS = 300  # small data is seen often enough to take this many steps
+ROW_SECONDS = 4e-4  # of training on one row in one pass, roughly
+CHUNK = 4096  # rows counted at a time
+
+
+@TRANSFERS.register("word_vectors")
+class WordVectors(Finetune):
+    """TextCNN, LSTM, or the mean of the words with a linear head, on the vectors of a source.
+
+    The vocabulary is the words of the training rows that have a vector or occur often; an unknown word gets a random
+    vector with the variance of the others.  Words that only the file knows fill what room is left, so that rows seen
+    later find them.  How many words are of which kind is kept beside the weights (``words_``).
+
+    Args:
+        source: A source of word vectors: ``vectors:FILE``, or what ``graft pretrain --objective vectors`` made.
+        network: ``"textcnn"`` (windows of 3, 4 and 5 words, 100 filters each), ``"lstm"`` or ``"mean"``.
+        embeddings: ``"trained"`` goes on training the vectors, ``"frozen"`` keeps them, ``"random"`` takes only the
+            vocabulary and begins with noise: what the vectors bring is the difference to it.
+        vocabulary: Words at most.
+        min_count: Occurrences from which a word without a vector gets one.
+        epochs: Passes over the rows; None: 12, or more on small data.
+        lr: Peak rate.
+        batch_size: Rows per step.
+        dropout: Share of the pooled features that is dropped.
+        weight_decay: Decoupled weight decay.
+        seed: Seed of weights, order and dropout.
+
+    Example:
+        >>> from graft.testing import toy_data, toy_sources
+        >>> from graft.transfer.word_vectors import WordVectors
+        >>> data = toy_data("text")
+        >>> fitted = WordVectors(toy_sources(data)[1], network="mean", epochs=2).fit(data)
+        >>> sorted(fitted.words_)
+        ['known', 'more', 'unknown', 'without']
+    """
+
+    label = "network on word vectors"
+    name = "word_vectors"
+    simplicity = 3
+
+    def __init__(
+        self,
+        source: str | ModelSpec | Backbone | None = None,
+        *,
+        network: str = "textcnn",
+        embeddings: str = "trained",
+        vocabulary: int = 20_000,
+        min_count: int = 2,
+        epochs: float | None = None,
+        lr: float = 3e-3,
+        batch_size: int = 50,
+        dropout: float = 0.5,
+        weight_decay: float = 0.01,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            source,
+            epochs=epochs,
+            lr=lr,
+            head_lr=lr,
+            batch_size=batch_size,
+            weight_decay=weight_decay,
+            head_start="zero",
+            dropout=dropout,
+            seed=seed,
+        )
+        self.network = network
+        self.embeddings = embeddings
+        self.vocabulary = vocabulary
+        self.min_count = min_count
+
+    @classmethod
+    def fits(cls, spec: ModelSpec) -> str:
+        if spec.architecture == WORD_VECTORS:
+            return ""
+        return f"{spec.name} is no table of word vectors; name one with --models vectors:FILE"
+
+    @classmethod
+    def seconds(cls, rows: int) -> float:
+        return 1.0 + ROW_SECONDS * max(EPOCHS * rows, MIN_STEPS * 50)
+
+    def steps(self, rows: int) -> int:
+        if self.epochs is not None:
+            return super().steps(rows)
+        return max(MIN_STEPS, EPOCHS * -(-rows // self.batch_size))
+
+    def _fit(self, data: Dataset, setting: Setting) -> None:
+        for value, known in ((self.network, NETWORKS), (self.embeddings, EMBEDDINGS)):
+            if value not in known:
+                raise UsageError(f"{self.name} knows no {value!r}", hint=f"use {', '.join(known)}")
+        super()._fit(data, setting)
+
+    def _backbone(self, data: Dataset) -> NativeBackbone:
+        """The network with its words in place."""
+        source = self._open()
+        reason = self.fits(source.spec)
+        if reason or not isinstance(source, NativeBackbone) or not isinstance(source.reader, WordReader):
+            raise SourceError(reason or f"{source.spec.name} holds no words")
+        reader = self._reader(data, source.reader)
+        table = source.body.get_parameter("embedding.weight").detach()
+        arguments: dict[str, Any] = {"vocabulary": reader.vocabulary, **NETWORKS[self.network]}
+        arguments["embedded" if self.network == "lstm" else "width"] = table.shape[1]
+        name = f"{source.spec.name}-{self.network}"
+        begun = source.spec.objective if self.embeddings != "random" else ""
+        spec = ModelSpec(f"new:{self.network}", name, "text", architecture=self.network, objective=begun)
+        backbone = NativeBackbone(self.network, arguments, reader, spec)
+        self._place(backbone.body.get_parameter("embedding.weight"), reader, source.reader, table)
+        return backbone
+
+    def _reader(self, data: Dataset, source: WordReader) -> WordReader:
+        """Words of the rows, most frequent first, then of the file; counts them by kind."""
+        counts: Counter[str] = Counter()
+        for start in range(0, len(data), CHUNK):
+            for row in data.take(slice(start, start + CHUNK)):
+                counts.update(source.tokens(join(row)))
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        words = [word for word, n in ordered if word in source.index or n >= self.min_count][: self.vocabulary]
+        known = sum(word in source.index for word in words)
+        kept = set(words)
+        room = self.vocabulary - len(words) if self.embeddings != "random" else 0
+        more = [word for word in source.words if word not in kept][: max(0, room)]
+        self.words_ = {
+            "known": known,
+            "unknown": len(words) - known,
+            "without": len(counts) - len(words),
+            "more": len(more),
+        }
+        places = self.network != "mean"  # a mean has no places
+        return WordReader([*words, *more], unit=source.unit, lower=source.lower, places=places)
+
+    def _place(self, weight: torch.nn.Parameter, reader: WordReader, source: WordReader, table: torch.Tensor) -> None:
+        """Write the vectors of known words; the others are uniform noise of the same variance."""
+        pairs = [(reader.index[word], source.index[word]) for word in reader.words if word in source.index]
+        own, theirs = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
+        spread = float(table[theirs].std()) if len(pairs) > 1 else 0.25
+        with torch.no_grad():
+            weight.uniform_(-(3**0.5) * spread, 3**0.5 * spread)
+            if self.embeddings != "random":
+                weight[own] = table[theirs]
+            weight[: reader.first] = 0.0  # padding, and words without a vector
+
+    def _freeze(self, backbone: Backbone) -> None:
+        assert isinstance(backbone, NativeBackbone)
+        backbone.requires_grad_(requires_grad=True)
+        if self.embeddings == "frozen":
+            backbone.body.get_parameter("embedding.weight").requires_grad_(requires_grad=False)
+
+    def _train(self, backbone: Backbone, head: torch.nn.Linear, data: Dataset, setting: Setting, **more: Any) -> Any:
+        inside = self.network == "textcnn"  # which drops pooled features itself
+        whole: Any = head if inside else torch.nn.Sequential(torch.nn.Dropout(self.dropout or 0.0), head)
+        return super()._train(backbone, whole, data, setting, **more)
+
+    def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        state, arrays = super()._arrays()
+        return {**state, "words": self.words_}, arrays
+
+    def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        super()._restore(state, arrays)
+        self.words_ = dict(state["words"])
