@@ -18,6 +18,7 @@ from graft.engine.loop import History
 from graft.engine.objective import Batch, Objective
 from graft.nn.bootstrap import DECIDERS
 from graft.nn.encoders import size_of
+from graft.nn.views import SHIFT_DRAWS, shifted
 from graft.pretrain.base import MOST_HELD_OUT, BasePretrain, choose_encoder
 from graft.pretrain.pictures import patch_of, picture_reader, sheet, write_pictures
 from graft.pretrain.tables import write_vectors
@@ -56,6 +57,11 @@ class TokenRows:
         start = self.starts[row]
         ids = np.asarray(self.tokens[start : start + self.lengths[row]]).astype(np.int32)
         return ids if len(ids) else np.ones(1, np.int32)  # 1 is the unknown token
+
+
+def drawn(rng: np.random.Generator, rows: int, count: int) -> Tensor:
+    """Uniform random numbers (rows, count) in [0, 1), float32."""
+    return torch.from_numpy(rng.random((rows, count), dtype=np.float32))
 
 
 def has_label(y: np.ndarray, task: Task) -> np.ndarray:
@@ -114,13 +120,33 @@ class LabelledPretrain(BasePretrain):
         "table": ("mlp",),
     }
 
-    encoder: str | None
-    size: str
-    side: int | None
-    unit: str
-    vocabulary: int
     task_: Task
     reader_: Reader
+
+    def __init__(
+        self,
+        *,
+        encoder: str | None = None,
+        size: str = "small",
+        side: int | None = None,
+        unit: str = "auto",
+        vocabulary: int = 8_000,
+        epochs: float | None = None,
+        batch_size: int = 32,
+        lr: float = 1e-3,
+        weight_decay: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        self.encoder = encoder
+        self.size = size
+        self.side = side
+        self.unit = unit
+        self.vocabulary = vocabulary
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.seed = seed
 
     def _start(
         self, data: Dataset, folder: Path, progress: Progress
@@ -177,6 +203,14 @@ class LabelledPretrain(BasePretrain):
 
     def _targets(self, rows: np.ndarray) -> Tensor:
         return torch.from_numpy(self.y_[rows].astype(np.int64 if self.task_.is_classification else np.float32))
+
+    def _weak(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
+        """Training rows in a view that nobody would notice: pictures are moved and, in colour, mirrored."""
+        batch = dict(self.reader_.collate([self.rows_[row] for row in rows]))
+        if "pixel_values" in batch:
+            pixels = batch["pixel_values"]
+            batch["pixel_values"] = shifted(pixels, drawn(rng, len(rows), SHIFT_DRAWS), flip=pixels.shape[1] == 3)
+        return batch
 
     def _outputs(self, body: Any, head: nn.Module) -> np.ndarray:
         """Outputs (M, C) on the held-out rows."""

@@ -26,6 +26,7 @@ from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.encoders import size_of
 from graft.pretrain.base import BasePretrain, choose_encoder, held_out_rows
+from graft.pretrain.pictures import decayed
 from graft.pretrain.tables import CHUNK, write_vectors
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
@@ -75,12 +76,7 @@ class _MaskedTable(Objective):
         self.decoder = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, inputs))
 
     def players(self) -> dict[str, list[dict[str, Any]]]:
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim > 1], "lr": self.lr, "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "lr": self.lr, "weight_decay": 0.0},
-        ]
-        return {"model": groups}
+        return {"model": decayed(self, lr=self.lr, weight_decay=self.weight_decay)}
 
     def predicted(self, batch: Batch) -> Tensor:
         """Vector (B, D) of every row, from what is visible of it."""

@@ -27,8 +27,8 @@ from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.augmentation import DRAWS, augmented
 from graft.nn.bootstrap import DECIDERS, bootstrap, paired
-from graft.nn.views import COVER_DRAWS, SHIFT_DRAWS, covered, shifted
-from graft.pretrain.labelled import METRICS, LabelledPretrain, in_batches
+from graft.nn.views import COVER_DRAWS, covered
+from graft.pretrain.labelled import METRICS, LabelledPretrain, drawn, in_batches
 from graft.pretrain.pictures import decayed
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
@@ -166,19 +166,13 @@ class Semi(LabelledPretrain):
         weight_decay: float = 0.05,
         seed: int = 0,
     ) -> None:
+        super().__init__(
+            encoder=encoder, size=size, side=side, unit=unit, vocabulary=vocabulary, epochs=epochs,
+            batch_size=batch_size, lr=lr, weight_decay=weight_decay, seed=seed,
+        )  # fmt: skip
         self.threshold = threshold
         self.trust = trust
         self.ratio = ratio
-        self.encoder = encoder
-        self.size = size
-        self.side = side
-        self.unit = unit
-        self.vocabulary = vocabulary
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.seed = seed
 
     def _start(
         self, data: Dataset, folder: Path, progress: Progress
@@ -228,19 +222,12 @@ class Semi(LabelledPretrain):
             batch["weight"] = torch.from_numpy(self.weight_[known])
         return batch
 
-    def _weak(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
-        batch = self.reader_.collate([self.rows_[row] for row in rows])
-        if "pixel_values" not in batch:
-            return batch
-        pixels = batch["pixel_values"]
-        return {"pixel_values": shifted(pixels, _draws(rng, len(rows), SHIFT_DRAWS), flip=pixels.shape[1] == 3)}
-
     def _strong(self, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         if self.task_.modality == "text":
             return self.reader_.collate([_thinned(self.rows_[row], rng) for row in rows])
         pixels = self.reader_.collate([self.rows_[row] for row in rows])["pixel_values"]
-        view = augmented(pixels, _draws(rng, len(rows), DRAWS), flip=pixels.shape[1] == 3)
-        return {"pixel_values": covered(view, _draws(rng, len(rows), COVER_DRAWS))}
+        view = augmented(pixels, drawn(rng, len(rows), DRAWS), flip=pixels.shape[1] == 3)
+        return {"pixel_values": covered(view, drawn(rng, len(rows), COVER_DRAWS))}
 
     def _measure(self, objective: Any) -> list[dict[str, Any]]:
         assert isinstance(objective, FixMatch)
@@ -274,10 +261,6 @@ class Semi(LabelledPretrain):
 
     def _throughput(self, history: History) -> dict[str, float]:
         return self._rate(history.steps * min(self.ratio * self.batch_size, len(self.y_)), history)
-
-
-def _draws(rng: np.random.Generator, rows: int, count: int) -> Tensor:
-    return torch.from_numpy(rng.random((rows, count), dtype=np.float32))
 
 
 def _thinned(ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -23,7 +23,6 @@ from graft.core.types import Dataset
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Objective
 from graft.engine.objective import Supervised as SupervisedObjective
-from graft.nn.views import SHIFT_DRAWS, shifted
 from graft.pretrain.labelled import LabelledPretrain, has_label, in_batches
 from graft.pretrain.pictures import decayed
 from graft.sources.base import Backbone
@@ -65,31 +64,6 @@ class Supervised(LabelledPretrain):
     label = "supervised pretraining"
     labels = "all"
 
-    def __init__(
-        self,
-        *,
-        encoder: str | None = None,
-        size: str = "small",
-        side: int | None = None,
-        unit: str = "auto",
-        vocabulary: int = 8_000,
-        epochs: float | None = None,
-        batch_size: int = 32,
-        lr: float = 1e-3,
-        weight_decay: float = 0.05,
-        seed: int = 0,
-    ) -> None:
-        self.encoder = encoder
-        self.size = size
-        self.side = side
-        self.unit = unit
-        self.vocabulary = vocabulary
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.seed = seed
-
     def _start(
         self, data: Dataset, folder: Path, progress: Progress
     ) -> tuple[Backbone, Objective, Callable[[int], Iterable[Batch]], int]:
@@ -112,11 +86,7 @@ class Supervised(LabelledPretrain):
     def _batches(self, epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng((self.seed, epoch))
         for rows in in_batches(rng.permutation(len(self.y_)), self.batch_size, self.lengths_, rng):
-            batch = dict(self.reader_.collate([self.rows_[row] for row in rows]))
-            if "pixel_values" in batch:
-                draws = torch.from_numpy(rng.random((len(rows), SHIFT_DRAWS), dtype=np.float32))
-                pixels = batch["pixel_values"]
-                batch["pixel_values"] = shifted(pixels, draws, flip=pixels.shape[1] == 3)
+            batch = self._weak(rows, rng)
             batch["y"] = self._targets(rows)
             if self.weight_ is not None:
                 batch["weight"] = torch.from_numpy(self.weight_[rows].astype(np.float32))
