@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ import numpy as np
 from benchmarks import sets
 
 ALL = 0  # as a count: every label
+BATCH = 32
+STEPS = (100, 250)  # of a training at least and at most; in between 15 passes over the rows
 
 
 def labels(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
@@ -27,26 +31,26 @@ def labels(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[
 def _curve(
     name: str, curve: dict[str, Any], experiment: dict[str, Any], folders: argparse.Namespace, work: Path
 ) -> list[dict[str, Any]]:
-    from graft.core.runtime import Clock
     from graft.core.store import Store
     from graft.data.load import load
 
     data = Path(folders.data)
-    unlabelled = load(sets.paths(curve["rows"], data, work)[0], labelled=False)
-    source, made = _made(curve, unlabelled, Clock(experiment["seconds"]), work)
     train, test = sets.paths(curve["target"], data, work)
     target = load(train)
     held_out = load(test, like=target)
-    systems = _systems(source, curve)
+    semi = curve["objective"] == "semi"  # its source is another one for every choice of labelled rows
+    source, made = ("", {}) if semi else _source(curve, experiment["seconds"], data, work)
     seeds = curve.get("seeds", experiment["seeds"])
     found: dict[tuple[int, str], list[float]] = {}
     for count in curve.get("counts", experiment["counts"]):
         for seed in seeds:
-            rows = target.select(_few(target.y, count, seed))
-            for system, make in systems.items():
+            few = _few(target.y, count, seed)
+            if semi:
+                source, made = _taught(curve, target, few, seed, work / f"source-{count}-{seed}")
+            for system, make in _systems(source, curve, len(few)).items():
                 if folders.systems and system not in folders.systems:
                     continue
-                predicted = _fitted(make(seed), rows, Store(work / "cache")).predict(held_out)
+                predicted = _fitted(make(seed), target.select(few), Store(work / "cache")).predict(held_out)
                 score = float((predicted == held_out.labels).mean())
                 found.setdefault((count, system), []).append(score)
                 print(f"{name:<28} {count or 'all':>4} per class  {system:<24} seed {seed}  {score:.4f}", flush=True)
@@ -54,52 +58,79 @@ def _curve(
             for (count, system), scores in found.items()]  # fmt: skip
 
 
-def _made(curve: dict[str, Any], unlabelled: Any, clock: Any, work: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder of the source, and what to note about how it was made."""
+def _source(curve: dict[str, Any], seconds: float, data: Path, work: Path) -> tuple[str, dict[str, Any]]:
+    """The URI of the source of a curve, and what to note about how it was made."""
+    from graft.core.runtime import Clock
+    from graft.data.load import load
+
+    if curve["objective"] == "given":
+        return f"vectors:{sets.tencent(data)}", {}
+    rows = load(sets.paths(curve["rows"], data, work)[0], labelled=curve["objective"] == "supervised")
+    return _made(curve, rows, Clock(seconds), work / "source")
+
+
+def _taught(curve: dict[str, Any], target: Any, few: np.ndarray, seed: int, folder: Path) -> tuple[str, dict[str, Any]]:
+    """The source that few labelled rows and all others without their labels make."""
+    y = np.full(len(target), -1, target.y.dtype)
+    y[few] = target.y[few]
+    return _made(curve, dataclasses.replace(target, y=y), None, folder, seed=seed)
+
+
+def _made(curve: dict[str, Any], rows: Any, clock: Any, folder: Path, **options: Any) -> tuple[str, dict[str, Any]]:
     from graft.core.registry import OBJECTIVES
 
-    objective = OBJECTIVES[curve["objective"]](**curve.get("options", {}))
-    objective.fit(unlabelled, clock=clock)
+    objective = OBJECTIVES[curve["objective"]](**curve.get("options", {}), **options)
+    objective.fit(rows, clock=clock)
     record = objective.record_
     scores = [{key: one[key] for key in ("name", "value", "low", "high", "baselines")} for one in record["scores"]]
     facts = {"training": record["training"], "encoder": record["encoder"], "scores": scores}
-    return objective.save(work / "source"), facts
+    return f"file:{objective.save(folder)}", facts
 
 
-def _systems(source: Path, curve: dict[str, Any]) -> dict[str, Any]:
+def _systems(source: str, curve: dict[str, Any], rows: int) -> dict[str, Any]:
     """Makers of transfers by name; where pretraining went on with a source, that source stands in the place of scratch."""
-    from graft.sources.base import open_model
-    from graft.sources.native import NativeBackbone
     from graft.transfer.classical import Classical
     from graft.transfer.finetune import Finetune
     from graft.transfer.probe import Probe
+    from graft.transfer.word_vectors import WordVectors
+
+    rate, before, network = curve.get("lr", 5e-4), curve.get("beside"), curve.get("network")
+    steps = {"batch_size": BATCH, "epochs": _passes(rows)}
+    systems: dict[str, Any] = {"pretrained, probe": lambda seed: Probe(source)}  # noqa: ARG005
+    if network:
+        systems["pretrained, fine-tuned"] = lambda seed: WordVectors(source, network=network, seed=seed)
+        systems["from scratch"] = lambda seed: WordVectors(source, network=network, embeddings="random", seed=seed)
+    elif curve["objective"] != "pca":  # a closed form: nothing of it is trained on
+        systems["pretrained, fine-tuned"] = lambda seed: Finetune(source, lr=rate, seed=seed, **steps)
+        if before:
+            systems["before, probe"] = lambda seed: Probe(before)  # noqa: ARG005
+            systems["before, fine-tuned"] = lambda seed: Finetune(before, lr=rate, seed=seed, **steps)
+        else:
+            systems["from scratch"] = lambda seed: _fresh(source, seed=seed, **steps)
+    systems["classical"] = lambda seed: Classical(seed=seed)
+    return systems
+
+
+def _passes(rows: int) -> float:
+    """Passes over the rows, the same for every network."""
+    per_pass = math.ceil(rows / BATCH)
+    return min(max(15 * per_pass, STEPS[0]), STEPS[1]) / per_pass
+
+
+def _fresh(source: str, **settings: Any) -> Any:
+    """Training of the architecture of a source with fresh weights, all of them."""
+    from graft.sources.base import open_model
+    from graft.sources.native import NativeBackbone
     from graft.transfer.scratch import Scratch
 
     class Fresh(Scratch):
-        """The architecture of the source with fresh weights, all of them trained."""
-
         def _backbone(self, data: Any) -> Any:
             del data
-            made = open_model(f"file:{source}")
+            made = open_model(source)
             assert isinstance(made, NativeBackbone)
-            fresh = NativeBackbone(made.encoder, made.arguments, made.reader, made.spec)
-            fresh.stem = list  # type: ignore[method-assign]  # nothing stays as it was drawn
-            return fresh
+            return NativeBackbone(made.encoder, made.arguments, made.reader, made.spec)
 
-    rate, before = curve.get("lr", 5e-4), curve.get("beside")
-    return {
-        "pretrained, probe": lambda seed: Probe(f"file:{source}"),  # noqa: ARG005
-        "pretrained, fine-tuned": lambda seed: Finetune(f"file:{source}", lr=rate, seed=seed),
-        **(
-            {
-                "before, probe": lambda seed: Probe(before),  # noqa: ARG005
-                "before, fine-tuned": lambda seed: Finetune(before, lr=rate, seed=seed),
-            }
-            if before
-            else {"from scratch": lambda seed: Fresh(seed=seed)}
-        ),
-        "classical": lambda seed: Classical(seed=seed),
-    }
+    return Fresh(**settings)
 
 
 def _fitted(transfer: Any, rows: Any, store: Any) -> Any:

@@ -14,11 +14,14 @@ IMAGES = {"hymenoptera": ("train", "val"), "trashnet": ("train", "test"), "cifar
 TABLES = ("splice",)
 LETTERS = {"splice letters": "splice", "promoters letters": "promoters"}  # sequences as they are, a row of letters each
 DIGITS = ("mnist", "usps")
+SOUNDS = ("fsdd",)  # recordings in one folder, the class before the first underscore
 
 
 def kind(name: str) -> str:
     if name in TEXT or name in LETTERS:
         return "text"
+    if name in SOUNDS:
+        return "audio"
     return "image" if name in IMAGES or name in DIGITS else "table"
 
 
@@ -32,6 +35,9 @@ def paths(name: str, data: Path, work: Path) -> tuple[Path, Path]:
     if name in LETTERS:
         folder = data / "text" / LETTERS[name]
         return _either(folder / "train.csv"), _either(folder / "test.csv")
+    if name in SOUNDS:
+        train, test = (_sorted(data / "image" / name / part, work / f"{name}-{part}") for part in ("train", "test"))
+        return train, test
     if name in DIGITS:
         arrays = np.load(data / "image" / "digits" / f"{name}.npz")
         train, test = (_pictures(arrays, part, work / f"{name}-{part}") for part in ("train", "test"))
@@ -40,6 +46,11 @@ def paths(name: str, data: Path, work: Path) -> tuple[Path, Path]:
         _pairs_of_letters(data / "text" / name / "train.csv", work / f"{name}-train.csv"),
         _pairs_of_letters(data / "text" / name / "test.csv", work / f"{name}-test.csv"),
     )
+
+
+def tencent(data: Path) -> Path:
+    """Vectors of 4,729 Chinese characters and marks, a subset of Tencent AI Lab's."""
+    return data / "text" / "thucnews" / "tencent_char_200d.w2v.txt.gz"
 
 
 def glove(train: Path) -> Path:
@@ -74,6 +85,15 @@ def _pictures(arrays: Any, part: str, folder: Path) -> Path:
             target = folder / str(label) / f"{index:05d}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(target)
+    return folder
+
+
+def _sorted(source: Path, folder: Path) -> Path:
+    """A folder of recordings by class, of links to those of a flat folder, made once."""
+    for file in sorted(source.iterdir()) if not folder.exists() else ():
+        target = folder / file.name.partition("_")[0] / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(file)
     return folder
 
 

@@ -61,7 +61,7 @@ def test_the_next_command_is_printed_ready_to_use(graft, good):
 # -- interruption ------------------------------------------------------------------------------------------------------
 
 
-def interrupted(how, good, here, tiny_bert, after=7):
+def interrupted(how, good, here, tiny_bert, after=5):
     """Start a fit and send it a signal when some folds are done; what it said."""
     started = process("fit", good, *LONG, "--models", tiny_bert, cwd=here)
     end = time.monotonic() + 90
@@ -82,7 +82,7 @@ def test_an_interrupted_run_goes_on_to_the_same_bytes(graft, good, here, tiny_be
         graft("fit", good, *LONG, "--models", tiny_bert, "--resume", "--seed", "1").fails(2, "had another seed")
         graft("fit", good, *LONG, "--resume").fails(2, "had another models")
     finished_before = {path: path.stat().st_mtime_ns for path in (here / ".run.partial").rglob("*.npz")}
-    assert len(finished_before) >= 7
+    assert len(finished_before) >= 5
     graft("fit", good, *LONG, "--models", tiny_bert, "--resume").works("Answer")
     resumed = json.loads((here / "run" / "run.json").read_text())
     model = (here / "run" / "model.safetensors").read_bytes()

@@ -12,18 +12,31 @@ def problem(rows=7, width=5, classes=11, dtype=torch.float64):
     return [t.requires_grad_() for t in (x, weight, bias)], torch.randint(0, classes, (rows,))
 
 
-@pytest.mark.parametrize("chunk", [3, 512])
-def test_value_and_gradients_are_those_of_torch(chunk, monkeypatch):
+@pytest.mark.parametrize(("chunk", "few"), [(3, 2), (512, 64), (512, 4)])
+@pytest.mark.parametrize("kind", ["mean", "weighed later", "shares", "shares weighed later"])
+def test_value_and_gradients_are_those_of_torch(chunk, few, kind, monkeypatch):
     monkeypatch.setattr(losses, "ROWS", chunk)
+    monkeypatch.setattr(losses, "FEW", few)
     (x, weight, bias), wanted = problem()
-    scale = torch.rand(7, dtype=torch.float64)  # rows may weigh differently
-    ours = linear_cross_entropy(x, weight, bias, wanted)
-    plain = F.cross_entropy(F.linear(x, weight, bias), wanted, reduction="none")
+    shares = torch.rand(7, dtype=torch.float64) if "shares" in kind else None
+    scale = torch.rand(7, dtype=torch.float64) if "later" in kind else torch.full((7,), 0.5, dtype=torch.float64)
+    ours = linear_cross_entropy(x, weight, bias, wanted, shares)
+    plain = F.cross_entropy(F.linear(x, weight, bias), wanted, reduction="none") * (1 if shares is None else shares)
     torch.testing.assert_close(ours, plain)
     found = torch.autograd.grad((ours * scale).sum(), (x, weight, bias))
     expected = torch.autograd.grad((plain * scale).sum(), (x, weight, bias))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_frozen_weights_get_no_gradient():
+    (x, weight, bias), wanted = problem()
+    loss = linear_cross_entropy(x, weight.detach(), bias, wanted).mean()
+    loss.backward()
+    assert weight.grad is None
+    assert x.grad is not None
+    with torch.no_grad():
+        torch.testing.assert_close(linear_cross_entropy(x, weight, bias, wanted).mean(), loss.detach())
 
 
 def test_half_precision_comes_close():

@@ -7,7 +7,7 @@ from pretrain.picture_sets import accuracy_of, crosses, score_of, stripes, untra
 
 from graft.core.runtime import silent
 from graft.data.load import load
-from graft.nn.attention import cut, joined
+from graft.nn.patches import cut, joined
 from graft.pretrain.masked_image import MaskedImage, interpolated
 
 ERROR, NOISE = "squared error of what is hidden", "signal to noise of what is hidden"

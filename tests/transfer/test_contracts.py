@@ -174,7 +174,7 @@ def test_a_source_whose_rows_see_each_other_is_noticed():
         def __init__(self, body):
             super().__init__()
             self.body, self.hidden_size = body, body.hidden_size
-            self.stem, self.blocks, self.forward_features = body.stem, body.blocks, body.forward_features
+            self.blocks, self.forward_features = body.blocks, body.forward_features
 
         def pool(self, hidden, batch):
             pooled = self.body.pool(hidden, batch)

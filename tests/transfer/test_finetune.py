@@ -12,7 +12,7 @@ from graft.sources.base import open_model
 from graft.sources.native import NativeBackbone, build_backbone
 from graft.testing import toy_data
 from graft.transfer.base import Setting
-from graft.transfer.finetune import MAX_EPOCHS, MIN_STEPS, Finetune, _bucketed, labelled_batches, set_dropout
+from graft.transfer.finetune import MAX_EPOCHS, MIN_STEPS, Finetune, _bucketed, labelled_batches
 from graft.transfer.probe import Probe
 
 
@@ -170,9 +170,9 @@ def test_dropout_is_set_everywhere(tiny_bert):
     backbone = open_model(f"hf:{tiny_bert}").train()
     batch = backbone.collate(backbone.preprocess(["where is my parcel"]))
     assert not torch.equal(backbone(batch), backbone(batch))
-    set_dropout(backbone, 0.0)
+    backbone.set_dropout(0.0)
     assert torch.equal(backbone(batch), backbone(batch))
-    set_dropout(backbone, 0.5)
+    backbone.set_dropout(0.5)
     assert not torch.equal(backbone(batch), backbone(batch))
 
 

@@ -81,10 +81,6 @@ class CifarResNet(nn.Module):
         self.linear = nn.Linear(inputs, classes) if classes else None
         self.hidden_size = inputs
 
-    def stem(self) -> list[nn.Module]:
-        """Nothing stays frozen by default."""
-        return []
-
     def blocks(self) -> list[nn.Module]:
         """First convolution with its normalisation, then stages."""
         return [nn.ModuleList([self.conv1, self.bn1]), *(self.get_submodule(name) for name in self._stages)]

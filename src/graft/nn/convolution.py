@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor, nn
 
-from graft.nn.attention import mean_of_tokens
+from graft.nn.transformer import mean_of_tokens
 
 Batch = dict[str, Tensor]
 
@@ -32,10 +32,6 @@ class TextCNN(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(width, filters, size, padding=size // 2) for size in widths)
         self.dropout = nn.Dropout(dropout)
         self.hidden_size = filters * len(widths)
-
-    def stem(self) -> list[nn.Module]:
-        """The embeddings; they are trained from scratch, so they count as a block."""
-        return []
 
     def blocks(self) -> list[nn.Module]:
         """Embeddings, then convolutions."""
@@ -80,10 +76,6 @@ class _Stages(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def stem(self) -> list[nn.Module]:
-        """Nothing stays frozen by default."""
-        return []
 
     def _maps(self, x: Tensor) -> list[Tensor]:
         maps = []
@@ -172,19 +164,15 @@ class DilatedCNN(nn.Module):
         self.layers = nn.ModuleList(_Dilated(width, reach, 2**block, causal=causal) for block in range(depth))
         self.causal, self.hidden_size = causal, width
 
-    def stem(self) -> list[nn.Module]:
-        """Token embeddings."""
-        return [self.embedding]
-
     def blocks(self) -> list[nn.Module]:
-        """The convolutions, bottom to top."""
-        return list(self.layers)
+        """The convolutions, bottom to top, with the embeddings in the first."""
+        return [nn.ModuleList([self.embedding, self.layers[0]]), *self.layers[1:]]
 
     def forward_features(self, batch: Batch) -> list[Tensor]:
-        """States (B, T, D) of every block."""
+        """States (B, T, D) of the embeddings and of every block."""
         real = batch["attention_mask"][:, None, :] if "attention_mask" in batch else None
-        x = self.embedding(batch["input_ids"]).transpose(1, 2)
-        states = []
+        words = self.embedding(batch["input_ids"])
+        x, states = words.transpose(1, 2), [words]
         for layer in self.layers:
             x = layer(x if real is None else x * real)  # padding is as empty as what lies beyond the ends
             states.append(x.transpose(1, 2))

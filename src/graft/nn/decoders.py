@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor, nn
 
-from graft.nn.attention import INIT, _Stack, sine_places
+from graft.nn.patches import sine_places
+from graft.nn.transformer import INIT, Stack
 
 
-class PatchDecoder(_Stack):
+class PatchDecoder(Stack):
     """A light transformer that says what hidden patches show, from the states of those that are seen.
 
     The states, narrowed, and one mark per hidden patch, both with their places, go through a few blocks; only the marks

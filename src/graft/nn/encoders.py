@@ -1,6 +1,8 @@
 """Small networks to train from scratch, each with standard initialisation, found by name in ``ENCODERS``.
 
-Every encoder has ``forward_features(batch)`` (hidden states bottom to top), ``pool``, ``stem`` and ``blocks``.
+Every encoder has ``forward_features(batch)`` (hidden states bottom to top), ``pool`` and ``blocks``.
+Where positions hold tokens the lowest state is that of their embeddings, which train with the lowest block: what is
+made here on little text has to move there too.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from graft.core.errors import UsageError
-from graft.nn.attention import PatchTransformer, Transformer, mean_of_tokens
 from graft.nn.cifar import CifarResNet
 from graft.nn.convolution import VGG, DilatedCNN, ResNet, TextCNN
+from graft.nn.patches import PatchTransformer
 from graft.nn.recurrent import Recurrent
+from graft.nn.transformer import Transformer, mean_of_tokens
 
 Batch = dict[str, Tensor]
 
@@ -36,10 +39,6 @@ class MLP(nn.Module):
             for a, b in itertools.pairwise(sizes)
         )
         self.hidden_size = width
-
-    def stem(self) -> list[nn.Module]:
-        """Nothing."""
-        return []
 
     def blocks(self) -> list[nn.Module]:
         """The layers."""
@@ -78,13 +77,9 @@ class WordMean(nn.Module):
         self.embedding = nn.Embedding(vocabulary, width, padding_idx=0)
         self.hidden_size = width
 
-    def stem(self) -> list[nn.Module]:
+    def blocks(self) -> list[nn.Module]:
         """The vectors."""
         return [self.embedding]
-
-    def blocks(self) -> list[nn.Module]:
-        """Nothing."""
-        return []
 
     def forward_features(self, batch: Batch) -> list[Tensor]:
         """The largest value of each column (B, D), and the vectors (B, T, D) of the words."""
@@ -112,10 +107,6 @@ class Projection(nn.Module):
         super().__init__()
         self.projection = nn.Linear(inputs, width)
         self.hidden_size = width
-
-    def stem(self) -> list[nn.Module]:
-        """Nothing."""
-        return []
 
     def blocks(self) -> list[nn.Module]:
         """The map."""

@@ -8,60 +8,100 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor
 
-ROWS = 512  # rows whose scores are held at a time: with ten thousand tokens they stay in the cache of a core
+ROWS = 512  # rows whose scores are held at a time …
+FEW = 64  # … and rows that are exponentiated at a time: with ten thousand tokens they stay in the cache of a core
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Scores are made in chunks of rows, used and forgotten; the backward pass makes them again."""
+    """Scores are made in chunks of rows, turned into gradients on the spot, and forgotten.
+
+    The gradients are those of the sum; a row's share in that of the states scales with what comes back for the row.
+    Those of weight and bias only do where that is the same for all rows, as it is for a mean, and are made anew otherwise.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, shares: Tensor | None) -> Tensor:
         low = x.to(weight.dtype)
-        level = torch.empty(len(x), dtype=torch.float32 if weight.dtype == torch.bfloat16 else weight.dtype)
-        level = level.to(x.device)
-        losses = torch.empty_like(level)
-        for rows in _chunks(len(x)):
-            scores = _scores(low[rows], weight, bias)
-            level[rows] = torch.logsumexp(scores, dim=1)
-            losses[rows] = level[rows] - scores.gather(1, wanted[rows, None])[:, 0]
-        ctx.save_for_backward(low, weight, bias, wanted, level)
+        losses = torch.empty(len(x), dtype=_exact(weight), device=x.device)
+        to_x = torch.empty_like(low) if any(ctx.needs_input_grad) else None
+        to_weight, to_bias = _pass(low, weight, bias, wanted, losses, to_x, shares, learned=ctx.needs_input_grad[1])
+        ctx.save_for_backward(low, weight, bias, wanted, shares, to_x, to_weight, to_bias)
         ctx.kind = x.dtype
-        return losses
+        return losses if shares is None else losses * shares
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None]:
-        low, weight, bias, wanted, level = ctx.saved_tensors
-        (gradient,) = gradients
-        to_x = torch.empty_like(low)
-        to_weight = torch.zeros(weight.shape, dtype=level.dtype, device=weight.device)
-        to_bias = torch.zeros(bias.shape, dtype=level.dtype, device=weight.device)
-        for rows in _chunks(len(low)):
-            chance = (_scores(low[rows], weight, bias) - level[rows, None]).exp_()
-            chance.scatter_add_(1, wanted[rows, None], torch.full_like(level[rows, None], -1.0))
-            chance *= gradient[rows, None]
-            to_bias += chance.sum(dim=0)
-            part = chance.to(weight.dtype)
-            to_x[rows] = part @ weight
-            if ctx.needs_input_grad[1]:
-                to_weight += part.T @ low[rows]
-        frozen = not ctx.needs_input_grad[1]
-        return to_x.to(ctx.kind), None if frozen else to_weight.to(weight.dtype), to_bias.to(bias.dtype), None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None]:
+        low, weight, bias, wanted, shares, to_x, to_weight, to_bias = ctx.saved_tensors
+        (gradient,), learned = gradients, ctx.needs_input_grad[1]
+        if bool((gradient == gradient[0]).all()):
+            to_weight, to_bias = to_weight * gradient[0], to_bias * gradient[0]
+        else:
+            factor = gradient if shares is None else gradient * shares
+            losses = torch.empty_like(gradient)
+            to_weight, to_bias = _pass(
+                low, weight, bias, wanted, losses, torch.empty_like(low), factor, learned=learned
+            )
+        to_x = to_x * gradient[:, None].to(to_x.dtype)
+        kept = to_weight.to(weight.dtype) if learned else None
+        return to_x.to(ctx.kind), kept, to_bias.to(bias.dtype), None, None
 
 
-def _scores(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    product = x @ weight.T
-    return (product.float() if product.dtype == torch.bfloat16 else product) + bias
+def _exact(weight: Tensor) -> torch.dtype:
+    return torch.float32 if weight.dtype == torch.bfloat16 else weight.dtype
 
 
-def _chunks(length: int) -> list[slice]:
-    return [slice(start, start + ROWS) for start in range(0, length, ROWS)]
+def _pass(
+    low: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    wanted: Tensor,
+    losses: Tensor,
+    to_x: Tensor | None = None,
+    factor: Tensor | None = None,
+    *,
+    learned: bool,
+) -> tuple[Tensor, Tensor]:
+    """Write the losses (N,) and, if asked, the gradients of the states (N, D); return those of weight and bias.
+
+    ``factor`` (N,) weighs the rows in the gradients; that of the weight is made only where it is ``learned``.
+    """
+    exact = _exact(weight)
+    to_weight = torch.zeros(weight.shape if learned else 0, dtype=exact, device=weight.device)
+    to_bias = torch.zeros_like(bias, dtype=exact)
+    buffer = torch.empty(min(FEW, len(low)), len(weight), dtype=exact, device=low.device)
+    offset = bias.to(weight.dtype)
+    for some in _chunks(len(low), ROWS):
+        product = torch.addmm(offset, low[some], weight.T)
+        classes, found = wanted[some, None], losses[some]
+        for rows in _chunks(len(product), FEW):
+            here, chance = classes[rows], buffer[: len(product[rows])].copy_(product[rows])
+            most, scored = chance.amax(dim=1, keepdim=True), chance.gather(1, here)
+            total = chance.sub_(most).exp_().sum(dim=1, keepdim=True)
+            found[rows] = (total.log() + most - scored)[:, 0]
+            if to_x is not None:
+                chance.div_(total).scatter_add_(1, here, torch.full_like(total, -1.0))
+                if factor is not None:
+                    chance.mul_(factor[some][rows, None])
+                to_bias += chance.sum(dim=0)
+                product[rows] = chance
+        if to_x is not None:
+            torch.mm(product, weight, out=to_x[some])
+            if learned:
+                to_weight += product.T @ low[some]
+    return to_weight, to_bias
 
 
-def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor) -> Tensor:
-    """-log softmax(x Wᵀ + b) of the wanted classes, without ever holding all scores.
+def _chunks(length: int, size: int) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, length, size)]
+
+
+def linear_cross_entropy(
+    x: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor, shares: Tensor | None = None
+) -> Tensor:
+    """-log softmax(x Wᵀ + b) of the wanted classes, each times its row's share, without ever holding all scores.
 
     With a vocabulary of ten thousand the scores of one batch take a hundred times the memory of the states they come
-    from; here ``ROWS`` of them are held at a time, at the price of one more product in the backward pass.
+    from; here ``ROWS`` of them are held at a time, and the gradients are made along with them.
     Wijmans et al. (2025), Cut your losses in large-vocabulary language models, ICLR.
 
     Args:
@@ -69,6 +109,7 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor
         weight: W (V, D); products run in its precision.
         bias: b (V,).
         wanted: Classes (N,) int64.
+        shares: Factors (N,) on the losses; naming them here instead of multiplying later spares a second pass.
 
     Returns:
         Losses (N,), float32 where the weights are bfloat16.
@@ -79,7 +120,7 @@ def linear_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor, wanted: Tensor
         >>> [round(loss, 3) for loss in linear_cross_entropy(x, weight, torch.zeros(2), torch.tensor([0, 1])).tolist()]
         [0.313, 0.313]
     """
-    losses: Tensor = _LinearCrossEntropy.apply(x, weight, bias, wanted)
+    losses: Tensor = _LinearCrossEntropy.apply(x, weight, bias, wanted, shares)
     return losses
 
 

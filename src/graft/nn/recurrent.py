@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from graft.nn.attention import input_layer, mean_of_tokens, positions
+from graft.nn.transformer import input_layer, mean_of_tokens, positions
 
 Batch = dict[str, Tensor]
 
@@ -56,23 +56,19 @@ class Recurrent(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.causal, self.hidden_size = causal, width
 
-    def stem(self) -> list[nn.Module]:
-        """Token embeddings, or the map of frames."""
-        return [self.embedding]
-
     def blocks(self) -> list[nn.Module]:
-        """The layers, bottom to top."""
-        return list(self.layers)
+        """The layers, bottom to top, with the embedding in the first."""
+        return [nn.ModuleList([self.embedding, self.layers[0]]), *self.layers[1:]]
 
     def forward_features(self, batch: Batch) -> list[Tensor]:
-        """States (B, T, D) of every layer."""
+        """States (B, T, D) of the embeddings and of every layer."""
         x = self.embedding(positions(batch))
         lengths = None
         if "attention_mask" in batch and not self.causal:  # what runs backwards must not start in the padding
             lengths = batch["attention_mask"].sum(dim=1).long().clamp(min=1).cpu()
-        states: list[Tensor] = []
+        states: list[Tensor] = [x]
         for layer in self.layers:
-            x = self._layer(layer, self.dropout(x) if states else x, lengths)
+            x = self._layer(layer, self.dropout(x) if len(states) > 1 else x, lengths)
             states.append(x)
         return states
 

@@ -65,9 +65,10 @@ class TokenObjective(Objective):
         ]
         return {"model": groups}
 
-    def states(self, ids: Tensor) -> Tensor:
-        """States (B, T, D) of token numbers (B, T)."""
-        hidden: Tensor = self.backbone.body.forward_features({"input_ids": ids})[-1]
+    def states(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
+        """States (B, T, D) of token numbers (B, T); some encoders give those of ``places`` (B, K) alone, at less cost."""
+        batch = {"input_ids": ids} if places is None else {"input_ids": ids, "places": places}
+        hidden: Tensor = self.backbone.body.forward_features(batch)[-1]
         return hidden
 
     def logits(self, states: Tensor) -> Tensor:
@@ -77,11 +78,11 @@ class TokenObjective(Objective):
     def _bridged(self, states: Tensor) -> Tensor:
         return self.bridge(states) if self.bridge is not None else states
 
-    def nats(self, batch: Batch) -> Tensor:
-        """Negative log-likelihood (B, K) of every predicted token."""
+    def nats(self, batch: Batch, shares: Tensor | None = None) -> Tensor:
+        """Negative log-likelihood (B, K) of every predicted token, times its share (B, K) if these are given."""
         states, wanted = self.predicted(batch)
-        x = self._bridged(states).flatten(0, 1)
-        return linear_cross_entropy(x, self.embedding.weight, self.bias, wanted.reshape(-1)).view(wanted.shape)
+        x, parts = self._bridged(states).flatten(0, 1), None if shares is None else shares.flatten()
+        return linear_cross_entropy(x, self.embedding.weight, self.bias, wanted.flatten(), parts).view(wanted.shape)
 
     @abstractmethod
     def predicted(self, batch: Batch) -> tuple[Tensor, Tensor]:

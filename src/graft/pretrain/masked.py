@@ -16,6 +16,7 @@ from torch import Tensor
 
 from graft.core.registry import OBJECTIVES
 from graft.engine.objective import Batch, Objective
+from graft.nn.transformer import at_places
 from graft.pretrain.language import BlockPretrain, TokenObjective
 from graft.pretrain.tokens import FIRST
 from graft.sources.native import NativeBackbone
@@ -29,9 +30,9 @@ class _Masked(TokenObjective):
     """Hidden tokens from the states in their places; only these states reach the output layer."""
 
     def predicted(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        states = self.states(batch["ids"])
-        places = batch["places"][..., None].expand(-1, -1, states.shape[2])
-        return torch.gather(states, 1, places), batch["wanted"]
+        places = batch["places"]
+        states = self.states(batch["ids"], places)
+        return states if states.shape[1] == places.shape[1] else at_places(states, places), batch["wanted"]
 
 
 @OBJECTIVES.register("masked")

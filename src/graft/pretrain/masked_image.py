@@ -24,8 +24,8 @@ from graft.core.registry import OBJECTIVES
 from graft.core.runtime import Progress
 from graft.core.types import Dataset
 from graft.engine.objective import Batch, Loss, Objective
-from graft.nn.attention import cut, joined
 from graft.nn.decoders import MapDecoder, PatchDecoder
+from graft.nn.patches import cut, joined
 from graft.pretrain.pictures import PicturePretrain, as_pictures, as_pixels, decayed, patch_of, sheet
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone

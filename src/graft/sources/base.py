@@ -148,6 +148,18 @@ class Backbone(nn.Module):
         for part in frozen:
             part.requires_grad_(requires_grad=False)
 
+    def set_dropout(self, share: float) -> None:
+        """Set every dropout inside, those that attention keeps as a number included.
+
+        Without it attention takes the faster kernel, and a few epochs of training do not need it.
+        """
+        for part in self.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = share
+            for name in ("attention_dropout", "dropout_prob", "attn_dropout"):
+                if isinstance(getattr(part, name, None), float):
+                    setattr(part, name, share)
+
 
 def split_uri(uri: str) -> tuple[str, str]:
     """Split ``scheme:location``; a path that exists needs no scheme.

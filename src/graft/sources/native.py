@@ -57,7 +57,7 @@ class NativeBackbone(Backbone):
         return self.body.pool(hidden, batch)
 
     def stem(self) -> list[nn.Module]:
-        return self.body.stem()
+        return []  # embeddings made here train with the lowest block
 
     def blocks(self) -> list[nn.Module]:
         return self.body.blocks()

@@ -160,7 +160,7 @@ class Finetune(BaseTransfer):
     ) -> History:
         self._freeze(backbone)
         if self.dropout is not None:
-            set_dropout(backbone, self.dropout)
+            backbone.set_dropout(self.dropout)
         groups = discriminative_groups(
             backbone.layer_groups(),
             head,
@@ -239,19 +239,6 @@ class _Stopwatch(Callback):
         del state
         self.times.append(time.perf_counter())
         return False
-
-
-def set_dropout(module: torch.nn.Module, share: float) -> None:
-    """Set every dropout of a network, those that attention keeps as a number included.
-
-    Without it attention takes the fused kernel, and a few epochs of fine-tuning do not need it.
-    """
-    for part in module.modules():
-        if isinstance(part, torch.nn.Dropout):
-            part.p = share
-        for name in ("attention_dropout", "dropout_prob", "attn_dropout"):
-            if isinstance(getattr(part, name, None), float):
-                setattr(part, name, share)
 
 
 def labelled_batches(backbone: Backbone, data: Dataset, batch_size: int, seed: int) -> Callable[[int], Iterator[Batch]]:
