@@ -78,7 +78,8 @@ def chart(rows: list[dict[str, Any]]) -> str:
 def sentence(rows: list[dict[str, Any]]) -> str:
     """Where the better of probe and fine-tuning is above, and below, the better of scratch and classical.
 
-    A difference counts where it is larger than the spread over the seeds of both.
+    A difference counts where it is larger than the spread over the seeds of both, and than what 90 % of the differences
+    of equal models would be on so many test rows.
     """
     helps, hurts, even = [], [], []
     for count in dict.fromkeys(row["labels"] for row in rows):
@@ -86,7 +87,9 @@ def sentence(rows: list[dict[str, Any]]) -> str:
         ours = max((here[name] for name in here if name not in OTHERS), key=lambda row: row["mean"])
         other = max((here[name] for name in here if name in OTHERS), key=lambda row: row["mean"])
         gap = 100 * (ours["mean"] - other["mean"])
-        noise = 100 * math.hypot(ours["high"] - ours["low"], other["high"] - other["low"]) / 2
+        spread = math.hypot(ours["high"] - ours["low"], other["high"] - other["low"]) / 2
+        drawn = math.sqrt(sum(row["mean"] * (1 - row["mean"]) / row["n_test"] for row in (ours, other)))
+        noise = 100 * max(spread, 1.645 * drawn)
         said = f"{count or 'all'} ({gap:+.1f} points against {other['system']})".replace("-", "−")
         (even if abs(gap) <= noise else helps if gap > 0 else hurts).append(said)
     parts = [

@@ -485,4 +485,13 @@ def test_scales_end_on_ticks_and_clip():
 
 def test_folds_are_separate_lines():
     rows = [{"step": step, "loss": 1 / (step + 1)} for step in (0, 1, 2, 0, 1, 2)]
-    assert charts.curves(rows, ("loss", "valid"), str).count("<polyline") == 2
+    assert charts.curves(rows, {"loss": "loss", "valid": "score"}, str).count("<polyline") == 2
+
+
+def test_the_losses_of_two_players_are_drawn_and_named():
+    rows = [{"step": step, "loss": 1.0, "loss_generator": 0.7 + step} for step in range(3)]
+    drawn = charts.curves(rows, {"loss": "of one", "loss_generator": "of the other"}, str)
+    assert drawn.count("<polyline") == 2
+    assert "of one" in drawn
+    assert "of the other" in drawn
+    assert "of the other" not in charts.curves(rows[:0], {"loss": "of one", "loss_generator": "of the other"}, str)

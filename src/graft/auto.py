@@ -17,6 +17,7 @@ import psutil
 
 from graft.core.errors import BudgetError, GraftError, SourceError
 from graft.core.registry import SOURCES, TRANSFERS
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, parse_budget
 from graft.core.store import Store
 from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow, Run
@@ -40,6 +41,8 @@ RESERVE = 3.0  # seconds kept for saving and the report
 RANK_SHARE = 0.4  # share of the time left that ranking may use
 STEPS = ("majority", "classical", "probe", "finetune", "scratch")  # have a step of their own
 SLACK = 0.9  # predictions are rough: plan to use this share of what is left
+
+Remarks = Sequence[tuple[ModelSpec, str]]
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ class Listener:
     def on_data(self, data: Dataset, facts: dict[str, Any]) -> None:
         """What was understood of the data."""
 
-    def on_sources(self, specs: Sequence[ModelSpec], left_out: Sequence[tuple[ModelSpec, str]]) -> None:
-        """Which sources are considered, and which are not and why."""
+    def on_sources(self, specs: Sequence[ModelSpec], left_out: Remarks, noticed: Remarks) -> None:
+        """Which sources are considered, which are not and why, and what was noticed about them."""
 
     def on_plan(self, steps: Sequence[tuple[str, float]], memory: int) -> None:
         """What will be done, with predicted seconds and bytes."""
@@ -234,11 +237,12 @@ class AutoFit:
 
     def _readable(self, specs: list[ModelSpec]) -> list[ModelSpec]:
         """Leave out sources whose vocabulary does not cover the data, unless they were asked for by name."""
-        some = self.search.take(np.linspace(0, len(self.search) - 1, min(500, len(self.search))).astype(np.int64))
-        usable, passes = [], []
+        some = self.search.take(evenly_spaced(len(self.search), 500))
+        usable, passes, noticed = [], [], []
         for spec in specs:
             try:
                 backbone = open_model(spec)
+                noticed += [(spec, note) for note in backbone.notes]
                 coverage = backbone.coverage(some)
                 if coverage.ok or self.config.models:
                     passes.append(predict_seconds(backbone, self.search, 16))
@@ -250,7 +254,7 @@ class AutoFit:
                 continue
             if not coverage.ok:
                 self.left_out.append((spec, coverage.reason))
-        self.listener.on_sources(usable, self.left_out)
+        self.listener.on_sources(usable, self.left_out, noticed)
         self.listener.on_plan(*self._plan(usable, passes))
         self._passes_fit = sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
         return usable

@@ -189,36 +189,39 @@ def headline(score: Any, baseline: Any, names: tuple[str, str], scale: Scale, te
                    aria_label=" / ".join(filter(None, names)))  # fmt: skip
 
 
-def curves(rows: Sequence[dict[str, Any]], words: tuple[str, str], text: Text) -> Markup:
-    """Learning curve of one trial: loss above, the validation score below where there is one, over steps.
+def curves(rows: Sequence[dict[str, Any]], words: dict[str, str], text: Text) -> Markup:
+    """Learning curve of one training: losses above, the validation score below where there is one, over steps.
+
+    ``words`` names what is drawn: ``loss``, other losses beside it (``loss_generator``), and ``valid``.
 
     A step that falls back starts a new line, so the folds of a cross-validation are drawn one over the other.
     """
     marked = [(finite(row.get("step")) or 0.0, row) for row in rows]
     steps = Scale(0.0, max([step for step, _ in marked] + [1.0]), 8, 268)
     valid = [point for point in _lines(marked, "valid") if point]
-    panels = [("loss", 0.0, 104.0 if valid else 150.0, words[0], "line")]
-    if valid:
-        panels.append(("valid", 116.0, 46.0, words[1], "line accent"))
+    losses = [key for key in words if key != "valid"]
+    panels = [(losses, 0.0, 104.0 if valid else 150.0)] + ([(["valid"], 116.0, 46.0)] if valid else [])
     parts: list[Markup] = []
-    for key, top, height, word, kind in panels:
-        lines = _lines(marked, key)
-        found = [value for line in lines for _, value in line]
+    for keys, top, height in panels:
+        lines = {key: line for key in keys if (line := _lines(marked, key))}
+        found = [value for many in lines.values() for line in many for _, value in line]
         if not found:
             continue
-        nice = scale_of(found, zero=key == "loss")
+        nice = scale_of(found, zero=keys == losses)
         y = Scale(nice.low, nice.high, top + height, top + 14)
         for tick in (nice.low, nice.high):
             parts.append(element("line", x1=8, x2=268, y1=y(tick), y2=y(tick), class_="grid"))
-            label = text(tick) if key == "valid" else f"{tick:.3g}"
+            label = f"{tick:.3g}" if keys == losses else text(tick)
             parts.append(element("text", label, x=274, y=y(tick) + 4, class_="tick"))
-        for line in lines:
-            points = " ".join(f"{steps(step):.1f},{y(value):.1f}" for step, value in _thin(line))
-            parts.append(element("polyline", points=points, class_=kind))
-        parts.append(element("text", word, x=8, y=top + 9, class_=f"name {kind}"))
+        for place, (key, many) in enumerate(lines.items()):
+            kind = "line" if key == "loss" else "line accent"
+            for line in many:
+                points = " ".join(f"{steps(step):.1f},{y(value):.1f}" for step, value in _thin(line))
+                parts.append(element("polyline", points=points, class_=kind))
+            parts.append(element("text", words[key], x=8 + 130 * place, y=top + 9, class_=f"name {kind}"))
     parts.append(element("text", f"{steps.high:.0f}", x=268, y=178, text_anchor="end", class_="tick"))
     parts.append(element("text", "0", x=8, y=178, class_="tick"))
-    return _svg(*parts, label=words[0], width=310, height=184, class_="chart")
+    return _svg(*parts, label=words["loss"], width=310, height=184, class_="chart")
 
 
 def _lines(marked: list[tuple[float, dict[str, Any]]], key: str) -> list[list[tuple[float, float]]]:

@@ -19,6 +19,7 @@ import torch
 
 from graft.core import runtime
 from graft.core.errors import BudgetError, OutputError, SourceError, UsageError
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress, silent
 from graft.core.store import Entry, Store
 from graft.core.types import Dataset, Features
@@ -384,7 +385,7 @@ def encode(backbone: Backbone, examples: Any, *, precision: str = "fp32", batch_
 def predict_seconds(backbone: Backbone, dataset: Dataset, sample: int = 64, *, precision: str = "auto") -> float:
     """Predict the time of a whole pass from one warm batch of evenly spaced rows."""
     total = len(dataset)
-    rows = np.unique(np.linspace(0, total - 1, min(sample, total)).astype(np.int64))
+    rows = evenly_spaced(total, sample)
     examples = dataset.take(rows)
     with _evaluating(backbone):
         chosen = choose_precision(backbone, examples, precision)

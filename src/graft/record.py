@@ -11,6 +11,7 @@ import numpy as np
 
 from graft import __version__
 from graft.core.registry import MODALITIES, TRANSFERS
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import environment
 from graft.core.types import Dataset, RankRow, Run
 from graft.data.spectrogram import as_picture, log_mel
@@ -176,7 +177,7 @@ def _judge(run: Run, auto: AutoFit, chosen: Trial) -> None:
     run.metrics = {name: list(value) for name, value in metrics.items()}
     if not task.is_classification:
         truth, guess = task.decode(y), task.decode(outputs)
-        some = np.linspace(0, len(rows) - 1, min(500, len(rows))).astype(int)
+        some = evenly_spaced(len(rows), 500)
         run.metrics["scatter"] = [[float(a), float(b)] for a, b in zip(truth[some], guess[some], strict=True)]
         names = ("q05", "q25", "q50", "q75", "q95")
         residual = np.quantile(guess - truth, [0.05, 0.25, 0.5, 0.75, 0.95])

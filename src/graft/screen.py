@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from graft.auto import Remarks
     from graft.core.runtime import Clock
     from graft.core.types import Dataset, ModelSpec, Ranking, Run
     from graft.evaluate.search import Trial
@@ -222,12 +223,14 @@ class Screen:
             text = text[:159] + "…" * (len(text) > 159)
             self.line(f"[dim]{escape(step):<10}[/dim] {escape(text)}", indent=4, cut=True)
 
-    def on_sources(self, specs: Sequence[ModelSpec], left_out: Sequence[tuple[ModelSpec, str]]) -> None:
+    def on_sources(self, specs: Sequence[ModelSpec], left_out: Remarks, noticed: Remarks) -> None:
         """Show the sources considered."""
         self.heading("Sources")
         for spec in specs:
             trained = f"  [dim]{escape(spec.objective)}[/dim]" if spec.objective else ""
             self.line(f"{escape(spec.uri)}  {spec.parameters / 1e6:.1f} M parameters{trained}", cut=True)
+        for spec, note in noticed:
+            self.line(f"[dim]· {escape(spec.name)}: {escape(note)}[/dim]")
         for spec, reason in left_out:
             self.line(f"[yellow]not {escape(spec.name)}[/yellow]: {escape(reason)}")
         if not specs and not left_out:

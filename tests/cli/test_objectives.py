@@ -79,3 +79,26 @@ def test_empty_labels_are_rows_to_learn_from_too(graft, put, here):
     page = (here / "made" / "report.html").read_text()
     assert record(here)["notes"][0].split(":")[0] in page
     graft("pretrain", data, "--objective", "masked", "--threshold", "0.9").fails(2, "masked has no option --threshold")
+
+
+def test_the_losses_of_both_players_are_in_the_report(graft, pictures, here):
+    graft("pretrain", pictures, "--objective", "gan", *QUICK, "--out", "made").works()
+    page = (here / "made" / "report.html").read_text()
+    assert "loss of the discriminator" in page
+    assert "of the generator" in page
+
+
+def test_word_vectors_are_learned_and_fitted_with(graft, here, put):
+    rows = [("the film is good", "+"), ("a dull bad film", "-"), ("good fun", "+"), ("bad and dull", "-")] * 10
+    put("films.csv", "text,label\n" + "".join(f"{text} {i},{label}\n" for i, (text, label) in enumerate(rows)))
+    graft("pretrain", "films.csv", "--objective", "vectors", "--epochs", "3", "--out", "made").works("neighbours")
+    assert record(here)["objective"] == "vectors"
+    run = ("--methods", "probe", "word_vectors", "--budget", "1h", "--out", "run")
+    graft("fit", "films.csv", "--models", "made", *run).works("network on word vectors")
+    graft("predict", "run", "films.csv").works()
+
+
+def test_words_that_stand_twice_in_a_vector_file_are_said(graft, here, put):
+    put("films.csv", "text,label\n" + "".join(f"{('good', 'bad')[i % 2]} film {i},{i % 2}\n" for i in range(30)))
+    put("own.vec", "".join(f"{word} {n} 1.0 0.5\n" for n, word in enumerate(["good", "bad", "film", "good"])))
+    graft("fit", "films.csv", "--models", "vectors:own.vec", "--methods", "probe", "--budget", "1h").works("stood twice")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import normalized_mutual_info_score
 
-from graft.pretrain.kmeans import Space, agreement, assign, balanced, evenly, find_centres, matched
+from graft.pretrain.kmeans import Space, agreement, assign, balanced, find_centres, matched
 
 
 def blobs(n=300, seed=0):
@@ -65,8 +65,3 @@ def test_agreement_is_that_of_scikit_learn():
     assert found[0] == pytest.approx(normalized_mutual_info_score(one, two))
     assert found[1] == pytest.approx(normalized_mutual_info_score(one[rows], two[rows]))
     assert agreement(np.zeros(5, int), np.zeros(5, int))(np.ones((1, 5)))[0] == 0
-
-
-def test_evenly():
-    assert evenly(5, 10).tolist() == [0, 1, 2, 3, 4]
-    assert evenly(101, 3).tolist() == [0, 50, 100]

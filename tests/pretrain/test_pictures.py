@@ -15,10 +15,11 @@ from graft.core.runtime import Clock, silent
 from graft.data.load import load
 from graft.engine import callbacks
 from graft.features import encode
+from graft.pretrain.base import decayed
 from graft.pretrain.contrastive import Contrastive
 from graft.pretrain.masked_image import MaskedImage
 from graft.pretrain.next_image import NextImage
-from graft.pretrain.pictures import as_pictures, as_pixels, decayed, patch_of, sheet, write_pictures
+from graft.pretrain.pictures import as_pictures, as_pixels, patch_of, sheet, write_pictures
 from graft.sources.base import open_model
 from graft.sources.readers import ImageReader
 from graft.transfer.probe import Probe
@@ -213,3 +214,11 @@ def test_few_pictures_are_enough(make):
 def test_what_cannot_be_learned_is_said(make, pictures, error, words):
     with pytest.raises(error, match=words):
         make().fit(pictures)
+
+
+def test_pictures_of_mixed_sizes_are_said():
+    same = list(stripes(20, seed=1)[0])
+    mixed = [np.tile(picture, (1 + row % 2, 1, 1)) for row, picture in enumerate(same)]
+    assert MAKE["masked patches"](epochs=1).fit(same).record_["notes"] == []
+    (note,) = MAKE["masked patches"](epochs=1, side=16).fit(mixed).record_["notes"]
+    assert note.endswith("from 16 × 16 to 32 × 16 pixels; all were brought to 16 × 16.")

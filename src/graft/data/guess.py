@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from graft.core.errors import DataError, UsageError
+from graft.core.rows import evenly_spaced
 from graft.data.audio import SUFFIXES as SOUNDS
 from graft.data.audio import starts_like_sound
 from graft.data.columns import NUMBER, as_numbers, as_text, is_missing, take
@@ -75,7 +76,7 @@ def guess(
     notes: list[str] = []
     group = find_column(group, names, role="group", where=where) if group else None
     kept = tuple(find_column(name, names, role="input", where=where) for name in inputs)
-    rows = np.unique(np.linspace(0, max(table.num_rows - 1, 0), SAMPLE).astype(np.int64))[: table.num_rows]
+    rows = evenly_spaced(table.num_rows, SAMPLE)
     looks = {name: _look(take(table.column(name), rows), name) for name in names}
     if label is not None:
         label = find_column(label, names, role="label", where=where)

@@ -12,6 +12,7 @@ import numpy as np
 
 from graft.core.errors import DataError
 from graft.core.registry import MODALITIES
+from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
 from graft.data.pixels import ImageVectors
 
@@ -138,7 +139,7 @@ class _Image:
 
     def describe(self, dataset: Dataset) -> dict[str, Any]:
         """Rows, sizes in px (shorter and longer side: smallest, median, largest), colour modes and formats."""
-        chosen = np.unique(np.linspace(0, max(len(dataset) - 1, 0), SAMPLE).astype(np.int64))[: len(dataset)]
+        chosen = evenly_spaced(len(dataset), SAMPLE)
         facts = [_facts(source) for source in dataset.X.sources(dataset.rows[chosen])]  # type: ignore[attr-defined]
         sides = np.array([size for size, _, _ in facts]) if facts else np.zeros((1, 2), int)
         quantiles = {

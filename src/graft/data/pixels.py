@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
 
 SIDE = 32  # px, to which images are resized; less where all images are smaller
@@ -28,7 +29,7 @@ class ImageVectors:
 
     def fit(self, dataset: Dataset) -> ImageVectors:
         """Choose the size: that of the largest image in a sample, at most ``SIDE``, a multiple of ``CELL``."""
-        chosen = np.unique(np.linspace(0, max(len(dataset) - 1, 0), 64).astype(np.int64))[: len(dataset)]
+        chosen = evenly_spaced(len(dataset), 64)
         largest = max(max(image.shape[:2]) for image in dataset.take(chosen))
         self.side = min(SIDE, -(-largest // CELL) * CELL)
         return self

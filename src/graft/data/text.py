@@ -11,6 +11,7 @@ import numpy as np
 
 from graft.core.errors import DataError
 from graft.core.registry import MODALITIES
+from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
 
 SAMPLE = 2_000  # rows that scripts and duplicates are judged by
@@ -79,7 +80,7 @@ def joined(rows: list[Any]) -> list[str]:
 
 
 def _sample(dataset: Dataset, size: int) -> list[str]:
-    chosen = np.unique(np.linspace(0, max(len(dataset) - 1, 0), size).astype(np.int64))[: len(dataset)]
+    chosen = evenly_spaced(len(dataset), size)
     return joined(dataset.take(chosen))
 
 
@@ -123,7 +124,7 @@ class TextVectors:
             DataError: There is no word in any text.
         """
         self.unit, self.longest = _unit(_sample(dataset, SAMPLE))
-        chosen = np.unique(np.linspace(0, max(len(dataset) - 1, 0), FIT).astype(np.int64))[: len(dataset)]
+        chosen = evenly_spaced(len(dataset), FIT)
         seen: Counter[str] = Counter()
         for texts in _blocks(dataset, chosen):
             for text in texts:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from graft.core.errors import DataError
+from graft.core.rows import evenly_spaced
 
 STRENGTHS: tuple[float, ...] = tuple(float(f"{10 ** (power / 2):.6g}") for power in range(-8, 7))  # 1e-4 … 1e3
 
@@ -94,7 +95,7 @@ def fit_ridge(
     spectrum = _Spectrum(X, Y, weight)
     penalties = np.asarray(strengths, dtype=np.float64) * spectrum.mean
     coef, intercept = spectrum.solution(penalties)
-    rows = np.linspace(0, len(Y) - 1, min(len(Y), LEFT_OUT)).astype(np.int64)
+    rows = evenly_spaced(len(Y), LEFT_OUT)
     errors, stretch = _left_out_errors(spectrum, Y, penalties, coef, intercept, rows)
     if not np.isfinite(errors).all():
         raise DataError("ridge regression met values that are not finite")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from torch import nn
 
 from graft import __version__
 from graft.core.errors import UsageError
@@ -254,6 +255,20 @@ class BasePretrain(BaseEstimator, ABC):
         text = json.dumps(self.record_, ensure_ascii=False, indent=1, default=float)
         (folder / "pretrain.json").write_text(text, encoding="utf-8", errors="backslashreplace")
         return folder
+
+
+def decayed(
+    module: nn.Module, *, lr: float, weight_decay: float, spared: tuple[nn.Parameter, ...] = ()
+) -> list[dict[str, Any]]:
+    """Parameter groups of one rate in which matrices and kernels are decayed; biases, norms and what is spared are not."""
+    kept = {id(parameter) for parameter in spared}
+    trained = [p for p in module.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim > 1 and id(p) not in kept]
+    others = [p for p in trained if p.ndim <= 1 or id(p) in kept]
+    return [
+        {"params": matrices, "lr": lr, "weight_decay": weight_decay},
+        {"params": others, "lr": lr, "weight_decay": 0.0},
+    ]
 
 
 def held_out_rows(rows: int, seed: int) -> np.ndarray:

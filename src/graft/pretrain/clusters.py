@@ -19,15 +19,16 @@ from torch import Tensor, nn
 
 from graft.core.errors import DataError, UsageError
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress
 from graft.core.types import Dataset
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective
 from graft.engine.precision import fast_products
 from graft.nn.views import SHIFT_DRAWS, shifted
-from graft.pretrain.base import held_out_rows
-from graft.pretrain.kmeans import FITTED, Space, agreement, assign, balanced, evenly, find_centres, matched
-from graft.pretrain.pictures import MEASURED_PICTURES, PicturePretrain, as_pixels, decayed, sheet
+from graft.pretrain.base import decayed, held_out_rows
+from graft.pretrain.kmeans import FITTED, Space, agreement, assign, balanced, find_centres, matched
+from graft.pretrain.pictures import MEASURED_PICTURES, PicturePretrain, as_pixels, sheet
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 
@@ -202,7 +203,7 @@ class Clusters(PicturePretrain):
     ) -> tuple[Space, np.ndarray, np.ndarray]:
         """Cluster the training pictures: the space of what ``look`` sees, centres in it, and the cluster of each."""
         train = self.pictures_.train
-        space = Space.fit(look(np.asarray(train[evenly(len(train), FITTED)])), whiten=whiten)
+        space = Space.fit(look(np.asarray(train[evenly_spaced(len(train), FITTED)])), whiten=whiten)
         blocks = (train[start : start + FITTED] for start in range(0, len(train), FITTED))
         found = np.concatenate([space(look(block)).astype(np.float32) for block in blocks])
         draw = np.random.default_rng((self.seed, seed, 7)).integers(1 << 31)
@@ -231,14 +232,14 @@ class Clusters(PicturePretrain):
         train, real = self.pictures_.train, self._held_out()
         space, centres, labels = self._group(self._features, whiten=True, seed=LAST)
         self.final_ = labels
-        self.tree_ = tree_of(space(self._features(np.asarray(train[evenly(len(train), TREE_ROWS)]))))
+        self.tree_ = tree_of(space(self._features(np.asarray(train[evenly_spaced(len(train), TREE_ROWS)]))))
         plain, middles, simple = self._group(flat, whiten=False, seed=LAST)
         again = self._group(flat, whiten=False, seed=LAST + 1)[2]
         seen, raw = space(self._features(real)), plain(flat(real))
         own, other = nearest_centre(seen, centres), nearest_centre(raw, middles)
         scores = []
         if self.known_ is not None:
-            known = self.known_[evenly(len(self.known_), MEASURED_PICTURES)]
+            known = self.known_[evenly_spaced(len(self.known_), MEASURED_PICTURES)]
             there = np.flatnonzero(known >= 0)
             if len(there) > 1:
                 beside = {
@@ -249,7 +250,7 @@ class Clusters(PicturePretrain):
         if 1 < len(np.unique(own)) < len(own) and 1 < len(np.unique(other)) < len(other):
             beside = {"k-means on pixels": silhouette_samples(raw, other)}
             scores.append(self._score("silhouette", silhouette_samples(seen, own), beside, float, "-1 to 1"))
-        some = evenly(len(labels), COMPARED)
+        some = evenly_spaced(len(labels), COMPARED)
         pixels = float(agreement(simple[some], again[some])(np.ones((1, len(some))))[0])
         before = objective.assigned.cpu().numpy()[some]
         name, beside = "agreement of the last two groupings", {"two k-means on pixels": pixels}

@@ -19,6 +19,7 @@ from scipy.linalg import eigh
 
 from graft.core.errors import DataError, UsageError
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress
 from graft.core.types import Dataset, ModelSpec
 from graft.engine.loop import LOG_POINTS, History
@@ -137,7 +138,7 @@ class Components(BasePretrain):
     def _some(self, most: int) -> np.ndarray:
         """Evenly spaced held-out rows."""
         every = self.held_out_
-        return np.asarray(every[np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).astype(np.int64))])
+        return np.asarray(every[evenly_spaced(len(every), most)])
 
     def _samples(self, objective: Any) -> list[dict[str, Any]]:
         del objective

@@ -18,11 +18,13 @@ from torch import Tensor, nn
 
 from graft.core.errors import UsageError
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import seeded
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.augmentation import DRAWS, augmented
 from graft.nn.losses import nt_xent
-from graft.pretrain.pictures import MEASURED_PICTURES, MEASURED_ROWS, PicturePretrain, as_pixels, decayed, sheet
+from graft.pretrain.base import decayed
+from graft.pretrain.pictures import MEASURED_PICTURES, MEASURED_ROWS, PicturePretrain, as_pixels, sheet
 from graft.sources.native import NativeBackbone
 
 PROJECTED = 64  # numbers per view in which the loss compares
@@ -188,7 +190,7 @@ class Contrastive(PicturePretrain):
             pixels = (as_pixels(pictures[start : start + MEASURED_ROWS]).to(place) for start in starts)
             features = torch.cat([objective.backbone({"pixel_values": some}).float().cpu() for some in pixels])
         unit = F.normalize(features, dim=1).numpy()
-        chosen = np.unique(np.linspace(0, len(unit) - 1, min(SHOWN, len(unit))).astype(np.int64))
+        chosen = evenly_spaced(len(unit), SHOWN)
         closeness = unit[chosen] @ unit.T
         closeness[np.arange(len(chosen)), chosen] = np.inf  # each picture comes first, then its neighbours
         order = np.argsort(-closeness, axis=1, kind="stable")[:, : 1 + NEAREST]

@@ -248,14 +248,14 @@ class GAN(PicturePretrain):
         return [{"kind": "drawn", "picture": sheet(rows)}, {"kind": "nearest", "picture": sheet(beside)}]
 
     def _notes(self, history: History) -> list[str]:
-        points = history.points[3 * len(history.points) // 4 :]
+        said, points = [*super()._notes(history), *self.faults_], history.points[3 * len(history.points) // 4 :]
         told = np.mean([point["told_apart"] for point in points if "told_apart" in point] or [0.75])
         won = f"At the end the discriminator told {told:.0%} of the pictures apart:"
         if told > CERTAIN:
-            return [*self.faults_, f"{won} the generator learned little from it any more."]
+            return [*said, f"{won} the generator learned little from it any more."]
         if abs(told - 0.5) < LOST:
-            return [*self.faults_, f"{won} it no longer learned, or there was nothing left to tell."]
-        return self.faults_
+            return [*said, f"{won} it no longer learned, or there was nothing left to tell."]
+        return said
 
     def save(self, folder: str | Path) -> Path:
         """Write the source, its record, and the generator: ``generator.safetensors`` and ``generator.json``."""

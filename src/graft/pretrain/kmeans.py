@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graft.core.rows import evenly_spaced
+
 FITTED = 10_000  # rows on which centres are found; the others go to the nearest
 DIMENSIONS = 64  # principal components in which rows are clustered, at most
 BLOCK = 8_192  # rows assigned at a time
@@ -30,7 +32,7 @@ class Space:
     @classmethod
     def fit(cls, values: np.ndarray, *, whiten: bool) -> Space:
         """Learn from evenly spaced rows of (N, D)."""
-        some = values[evenly(len(values), FITTED)].astype(np.float64)
+        some = values[evenly_spaced(len(values), FITTED)].astype(np.float64)
         mean = some.mean(axis=0)
         centred = some - mean
         variances, axes = np.linalg.eigh(centred.T @ centred / len(some))
@@ -45,11 +47,6 @@ class Space:
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12) if self.unit else found
 
 
-def evenly(rows: int, most: int) -> np.ndarray:
-    """At most ``most`` evenly spaced row numbers."""
-    return np.unique(np.linspace(0, rows - 1, min(most, rows)).astype(np.int64))
-
-
 def find_centres(values: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     """Centres (k, D) by Lloyd's k-means from a k-means++ start, the best of three.
 
@@ -59,7 +56,7 @@ def find_centres(values: np.ndarray, clusters: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
-    some = values[evenly(len(values), FITTED)]
+    some = values[evenly_spaced(len(values), FITTED)]
     with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):
         warnings.simplefilter("ignore")  # fewer distinct rows than clusters: ``assign`` fills the empty ones
         model = KMeans(clusters, n_init=3, random_state=seed).fit(some)

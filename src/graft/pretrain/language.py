@@ -19,7 +19,7 @@ from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.encoders import size_of
 from graft.nn.losses import linear_cross_entropy
-from graft.pretrain.base import BasePretrain, choose_encoder
+from graft.pretrain.base import BasePretrain, choose_encoder, decayed
 from graft.pretrain.ngrams import NGrams
 from graft.pretrain.tokens import Corpus, batches_of, learn_reader, write_corpus
 from graft.sources.base import Backbone
@@ -57,13 +57,7 @@ class TokenObjective(Objective):
 
     def players(self) -> dict[str, list[dict[str, Any]]]:
         tied = self.embedding.weight
-        matrices = [p for p in self.parameters() if p.requires_grad and p.ndim > 1 and p is not tied]
-        others = [p for p in self.parameters() if p.requires_grad and (p.ndim <= 1 or p is tied)]
-        groups = [
-            {"params": matrices, "lr": self.lr, "weight_decay": self.weight_decay},
-            {"params": others, "lr": self.lr, "weight_decay": 0.0},
-        ]
-        return {"model": groups}
+        return {"model": decayed(self, lr=self.lr, weight_decay=self.weight_decay, spared=(tied,))}
 
     def states(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
         """States (B, T, D) of token numbers (B, T); some encoders give those of ``places`` (B, K) alone, at less cost."""

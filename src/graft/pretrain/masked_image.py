@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from graft.core.errors import UsageError
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Progress
 from graft.core.types import Dataset
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.decoders import MapDecoder, PatchDecoder
 from graft.nn.patches import cut, joined
-from graft.pretrain.pictures import PicturePretrain, as_pictures, as_pixels, decayed, patch_of, sheet
+from graft.pretrain.base import decayed
+from graft.pretrain.pictures import PicturePretrain, as_pictures, as_pixels, patch_of, sheet
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 
@@ -227,7 +229,7 @@ class MaskedImage(PicturePretrain):
     def _measure(self, objective: Objective) -> list[dict[str, Any]]:
         assert isinstance(objective, Filling)
         train = self.pictures_.train
-        some = train[np.unique(np.linspace(0, len(train) - 1, min(MEAN_OF, len(train))).astype(np.int64))]
+        some = train[evenly_spaced(len(train), MEAN_OF)]
         mean = torch.from_numpy(some.mean(axis=0) / 127.5 - 1).permute(2, 0, 1).float()
         parts: dict[str, list[np.ndarray]] = {"": [], "mean picture": [], "mean colour": [], "interpolation": []}
         with torch.inference_mode():

@@ -25,8 +25,7 @@ from graft.core.types import Dataset, ModelSpec
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.encoders import size_of
-from graft.pretrain.base import BasePretrain, choose_encoder, held_out_rows
-from graft.pretrain.pictures import decayed
+from graft.pretrain.base import BasePretrain, choose_encoder, decayed, held_out_rows
 from graft.pretrain.tables import CHUNK, write_vectors
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone

@@ -21,7 +21,7 @@ from graft.core.registry import OBJECTIVES
 from graft.core.runtime import Progress
 from graft.core.types import Dataset
 from graft.engine.objective import Batch, Loss, Objective
-from graft.pretrain.pictures import decayed
+from graft.pretrain.base import decayed
 from graft.pretrain.sounds import SHOWN, SoundPretrain, rows_of
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import evenly_spaced
 from graft.core.types import ModelSpec
 from graft.engine.objective import Batch, Objective
 from graft.pretrain.language import TokenObjective
@@ -131,7 +132,7 @@ class NextImage(PicturePretrain):
             batches = self._held_out_batches(objective, most)
             nats = [objective.nats(batch).mean(dim=1).cpu().numpy() for batch in batches]
         train = self.pictures_.train
-        some = train[np.unique(np.linspace(0, len(train) - 1, min(COUNTED, len(train))).astype(np.int64))]
+        some = train[evenly_spaced(len(train), COUNTED)]
         simple = Neighbours(self.pixels_.brightness(some), self.levels)
         baselines = simple.nats(self.pixels_.brightness(self._held_out(most)))
         own = np.concatenate(nats).astype(np.float64)

@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from graft.core.errors import DataError, UsageError
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Progress
 from graft.core.types import Dataset, ModelSpec
 from graft.engine.loop import History
@@ -41,10 +42,12 @@ class Pictures:
     Attributes:
         train: Training pictures (N, H, W, C) uint8, memory-mapped.
         held_out: Held-out pictures (M, H, W, C).
+        sizes: Smallest and largest height and width as they came.
     """
 
     train: np.ndarray
     held_out: np.ndarray
+    sizes: list[list[int]]
 
 
 def picture_reader(data: Dataset, side: int | None = None) -> ImageReader:
@@ -58,7 +61,7 @@ def picture_reader(data: Dataset, side: int | None = None) -> ImageReader:
         raise UsageError(f"a side of {side} pixels does not fit the encoders", hint="use a multiple of 8")
     if not len(data):
         raise DataError(f"{data.name} has no pictures")
-    some = data.take(np.unique(np.linspace(0, len(data) - 1, min(SEEN, len(data))).astype(np.int64)))
+    some = data.take(evenly_spaced(len(data), SEEN))
     found = ImageReader.build(some)
     return ImageReader(side or found.size, grey=found.grey)
 
@@ -95,30 +98,33 @@ def write_pictures(
     facts = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
     if {key: facts.get(key) for key in wanted} != wanted:
         record.unlink(missing_ok=True)
-        facts = {**wanted, "equal": _decode(reader, data, files, held_out, progress)}
+        facts = wanted | _decode(reader, data, files, held_out, progress)
         record.write_text(json.dumps(facts), encoding="utf-8")  # last: pictures without it are not whole
     if facts["equal"]:
         raise DataError(f"all {len(data):,} pictures of {data.name} are equal", hint="there is nothing to learn")
     counts = {"train": int((~held_out).sum()), "held_out": int(held_out.sum())}
     parts = {name: np.memmap(path, np.uint8, "r", shape=(counts[name], *side)) for name, path in files.items()}
-    return Pictures(parts["train"], parts["held_out"])
+    return Pictures(parts["train"], parts["held_out"], facts["sizes"])
 
 
 def _decode(
     reader: ImageReader, data: Dataset, files: dict[str, Path], held_out: np.ndarray, progress: Progress
-) -> bool:
-    """Write all pictures; whether they are all equal."""
-    first, equal = b"", True
+) -> dict[str, Any]:
+    """Write all pictures; whether they are all equal, and how small and large they came."""
+    first, equal, sizes = b"", True, []
     with files["train"].open("wb") as train, files["held_out"].open("wb") as other:
         for start in range(0, len(data), CHUNK):
-            for position, pixels in enumerate(reader.encode(data.take(slice(start, start + CHUNK)))):
+            raw = data.take(slice(start, start + CHUNK))
+            found = np.asarray([picture.shape[:2] for picture in raw])
+            sizes += [found.min(axis=0), found.max(axis=0)]
+            for position, pixels in enumerate(reader.encode(raw)):
                 written = np.ascontiguousarray(pixels).tobytes()
                 first = first or written
                 equal = equal and written == first
                 (other if held_out[start + position] else train).write(written)
             done = min(start + CHUNK, len(data))
             progress("pictures", done / len(data), f"{done:,} pictures")
-    return equal
+    return {"equal": equal, "sizes": [np.min(sizes, axis=0).tolist(), np.max(sizes, axis=0).tolist()]}
 
 
 def patch_of(side: int) -> int:
@@ -160,15 +166,6 @@ def sheet(rows: Sequence[np.ndarray]) -> str:
     buffer = BytesIO()
     image.save(buffer, "PNG", optimize=True)
     return "data:image/png;base64," + b64encode(buffer.getvalue()).decode("ascii")
-
-
-def decayed(module: nn.Module, *, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups of one rate in which matrices and kernels are decayed, biases and norms are not."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "lr": lr, "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "lr": lr, "weight_decay": 0.0},
-    ]
 
 
 class PicturePretrain(BasePretrain):
@@ -274,7 +271,7 @@ class PicturePretrain(BasePretrain):
     def _held_out(self, most: int = MEASURED_PICTURES) -> np.ndarray:
         """Evenly spaced held-out pictures (M, H, W, C)."""
         every = self.pictures_.held_out
-        return np.asarray(every[np.unique(np.linspace(0, len(every) - 1, min(most, len(every))).astype(np.int64))])
+        return np.asarray(every[evenly_spaced(len(every), most)])
 
     def _held_out_batches(self, objective: Objective, most: int = MEASURED_PICTURES) -> Iterator[Batch]:
         """Batches of held-out pictures where the objective lives, equal at every call."""
@@ -284,6 +281,15 @@ class PicturePretrain(BasePretrain):
         for start in range(0, len(pictures), MEASURED_ROWS):
             batch = self._batch(pictures[start : start + MEASURED_ROWS], rng)
             yield {name: tensor.to(place) for name, tensor in batch.items()}
+
+    def _notes(self, history: History) -> list[str]:
+        del history
+        (low, wide_low), (high, wide_high) = self.pictures_.sizes
+        if (low, wide_low) == (high, wide_high):
+            return []
+        side = self.reader_.size
+        sizes = f"from {low} × {wide_low} to {high} × {wide_high} pixels"
+        return [f"The pictures come in sizes {sizes}; all were brought to {side} × {side}."]
 
     def _facts(self) -> dict[str, Any]:
         train, held_out = len(self.pictures_.train), len(self.pictures_.held_out)

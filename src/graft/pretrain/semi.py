@@ -28,8 +28,8 @@ from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.augmentation import DRAWS, augmented
 from graft.nn.bootstrap import DECIDERS, bootstrap, paired
 from graft.nn.views import COVER_DRAWS, covered
+from graft.pretrain.base import decayed
 from graft.pretrain.labelled import METRICS, LabelledPretrain, drawn, in_batches
-from graft.pretrain.pictures import decayed
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from graft.core.errors import DataError
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Progress
 from graft.core.types import Dataset, ModelSpec
 from graft.data.spectrogram import HOP, as_picture
@@ -182,7 +183,7 @@ class SoundPretrain(BasePretrain):
         rng = np.random.default_rng((self.seed, 2))
         place = next(objective.parameters()).device
         count = len(self.held_out_)
-        chosen = np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
+        chosen = evenly_spaced(count, most)
         for start in range(0, len(chosen), MEASURED_ROWS):
             batch = self._batch(*padded(self.held_out_.take(chosen[start : start + MEASURED_ROWS])), rng)
             yield {name: tensor.to(place) for name, tensor in batch.items()}

@@ -23,8 +23,8 @@ from graft.core.types import Dataset
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Objective
 from graft.engine.objective import Supervised as SupervisedObjective
+from graft.pretrain.base import decayed
 from graft.pretrain.labelled import LabelledPretrain, has_label, in_batches
-from graft.pretrain.pictures import decayed
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from graft.core.errors import DataError
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Progress
 from graft.core.types import Dataset
 from graft.pretrain.base import held_out_rows
@@ -50,7 +51,7 @@ class Corpus:
 
 def learn_reader(data: Dataset, *, unit: str, vocabulary: int, longest: int) -> TextReader:
     """A tokenizer learned from at most 200,000 evenly spaced rows."""
-    rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), VOCABULARY_ROWS)).astype(np.int64))
+    rows = evenly_spaced(len(data), VOCABULARY_ROWS)
 
     def texts() -> Iterator[str]:
         for start in range(0, len(rows), CHUNK):

@@ -24,6 +24,7 @@ from safetensors.numpy import save_file
 
 from graft.core.errors import DataError, UsageError
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress, require
 from graft.core.types import Dataset, ModelSpec
 from graft.engine.loop import History
@@ -208,7 +209,7 @@ class Vectors(BasePretrain):
     def _unit(self, data: Dataset) -> str:
         if self.unit not in ("auto", "word", "character"):
             raise UsageError(f"{self.label} have no unit {self.unit!r}", hint="use auto, word or character")
-        some = data.take(np.linspace(0, len(data) - 1, min(500, len(data))).astype(np.int64))
+        some = data.take(evenly_spaced(len(data), 500))
         if main_script(" ".join(map(join, some))[:100_000]) != "Han":
             return "word"
         return "segmented" if self.unit == "word" else "character"

@@ -11,6 +11,7 @@ import numpy as np
 
 from graft.core.errors import BudgetError, DataError, GraftError, UsageError
 from graft.core.registry import SCORES
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress, silent
 from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow
 from graft.nn.bootstrap import DECIDERS, bootstrap, interval
@@ -132,7 +133,7 @@ class _Sample:
         from graft.sources.base import open_model
 
         backbone = open_model(spec)
-        rows = np.linspace(0, len(self.dataset) - 1, min(len(self.dataset), COVERAGE_ROWS)).astype(np.int64)
+        rows = evenly_spaced(len(self.dataset), COVERAGE_ROWS)
         coverage = backbone.coverage(self.dataset.take(rows))
         if not (coverage.ok or self.any_script):
             return Measured(RankRow(spec, failure=coverage.reason or f"it can read {coverage.share:.0%} of the rows"))

@@ -46,9 +46,11 @@ class Backbone(nn.Module):
 
     Attributes:
         spec: What is known of the model.
+        notes: What was noticed while it was opened and its user should know, a sentence each.
     """
 
     spec: ModelSpec
+    notes: tuple[str, ...] = ()
 
     @abstractmethod
     def preprocess(self, examples: Any) -> list[Any]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from graft.core.errors import SourceError
 from graft.core.registry import MODALITIES
+from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset, ModelSpec
 from graft.nn.encoders import make_encoder, size_of
 from graft.sources.base import Backbone, Batch, Coverage
@@ -37,6 +38,7 @@ class NativeBackbone(Backbone):
     def __init__(self, encoder: str, arguments: dict[str, Any], reader: Reader, spec: ModelSpec) -> None:
         super().__init__()
         self.encoder, self.arguments, self.reader = encoder, arguments, reader
+        self.notes = tuple(getattr(reader, "notes", ()))
         self.body = make_encoder(encoder, **arguments)
         count = sum(p.numel() for p in self.body.parameters())
         self.spec = dataclasses.replace(spec, parameters=count, bytes=4 * count, hidden_size=self.body.hidden_size)
@@ -98,7 +100,7 @@ def build_backbone(data: Dataset) -> NativeBackbone:
         reader: Any = TextReader.build(texts)
         encoder, arguments = "textcnn", {"vocabulary": reader.vocabulary}
     elif modality == "image":
-        some = np.linspace(0, len(data) - 1, min(64, len(data))).astype(np.int64)
+        some = evenly_spaced(len(data), 64)
         reader = ImageReader.build(data.take(some))
         encoder, arguments = "resnet", {"channels": 1 if reader.grey else 3}
     elif modality == "audio":

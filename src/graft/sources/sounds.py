@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from graft.core.errors import UsageError
+from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
 from graft.data.spectrogram import BANDS, RATE, Sound, log_mel, resampled
 from graft.sources.base import Batch
@@ -80,7 +81,7 @@ class AudioReader(Reader):
     @classmethod
     def of(cls, data: Dataset, *, frames: int | None = None, form: str = "picture") -> AudioReader:
         """The reader that suits a data set, from evenly spaced sounds of it, at their commonest rate."""
-        some = np.unique(np.linspace(0, len(data) - 1, min(SEEN, len(data))).astype(np.int64))
+        some = evenly_spaced(len(data), SEEN)
         return cls.build(data.take(some), rate=data.X.rate, frames=frames, form=form)  # type: ignore[attr-defined]
 
     @property

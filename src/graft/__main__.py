@@ -1,0 +1,6 @@
+"""``python -m graft`` is ``graft``, also where the folder of scripts is not on the path."""
+
+from graft.cli import main
+
+if __name__ == "__main__":
+    main()
