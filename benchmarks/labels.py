@@ -16,6 +16,7 @@ from benchmarks import sets
 
 ALL = 0  # as a count: every label
 BATCH = 32
+RATE = 5e-4  # of fine-tuning what was made here
 STEPS = (100, 1000)  # of a training at least and at most; in between 15 passes over the rows
 
 
@@ -94,19 +95,19 @@ def _systems(source: str, curve: dict[str, Any], rows: int) -> dict[str, Any]:
     from graft.transfer.probe import Probe
     from graft.transfer.word_vectors import WordVectors
 
-    rate, before, network = curve.get("lr", 5e-4), curve.get("beside"), curve.get("network")
+    before, network = curve.get("beside"), curve.get("network")
     steps = {"batch_size": BATCH, "epochs": _passes(rows)}
     systems: dict[str, Any] = {"pretrained, probe": lambda seed: Probe(source)}  # noqa: ARG005
     if network:
         systems["pretrained, fine-tuned"] = lambda seed: WordVectors(source, network=network, seed=seed)
         systems["from scratch"] = lambda seed: WordVectors(source, network=network, embeddings="random", seed=seed)
+    elif before:
+        systems["pretrained, fine-tuned"] = lambda seed: Finetune(source, seed=seed)
+        systems["before, probe"] = lambda seed: Probe(before)  # noqa: ARG005
+        systems["before, fine-tuned"] = lambda seed: Finetune(before, seed=seed)
     elif curve["objective"] != "pca":  # a closed form: nothing of it is trained on
-        systems["pretrained, fine-tuned"] = lambda seed: Finetune(source, lr=rate, seed=seed, **steps)
-        if before:
-            systems["before, probe"] = lambda seed: Probe(before)  # noqa: ARG005
-            systems["before, fine-tuned"] = lambda seed: Finetune(before, lr=rate, seed=seed, **steps)
-        else:
-            systems["from scratch"] = lambda seed: _fresh(source, seed=seed, **steps)
+        systems["pretrained, fine-tuned"] = lambda seed: Finetune(source, lr=RATE, seed=seed, **steps)
+        systems["from scratch"] = lambda seed: _fresh(source, seed=seed, **steps)
     systems["classical"] = lambda seed: Classical(seed=seed)
     return systems
 
