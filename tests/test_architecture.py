@@ -46,6 +46,7 @@ MAY = {
     "screen": {"core"},
     "testing": EVERYTHING_LOWER | {"record", "auto", "estimators", "predict", "report"},
     "cli": EVERYTHING_LOWER | {"pretrain", "record", "auto", "predict", "report", "screen"},
+    "__main__": {"cli"},
 }
 VERSION_ONLY = {"graft"}  # ``from graft import __version__`` costs nothing and ties nothing
 
@@ -57,17 +58,21 @@ SHARED = {
     },
     "sources": {
         "base", "folder", "hub", "keras_files", "keras_graph", "keras_network", "layers", "loading", "native", "pictures",
-        "plain", "readers", "scripts", "sounds", "text", "timm_network", "vector_files", "words",
+        "plain", "readers", "scripts", "sounds", "students", "text", "timm_network", "vector_files", "words",
     },
     "ranking": {"compare", "rank"},
-    "transfer": {"base"},
+    "transfer": {"base", "batches", "cost", "injection", "regularization", "teacher"},
     "pretrain": {
         "base", "fidelity", "kmeans", "labelled", "language", "ngrams", "pairs", "pictures", "sounds",
         "tables", "tokens", "words",
     },
 }  # fmt: skip
 ALLOWED_PAIRS = {
+    ("transfer.adapters", "transfer.finetune"),  # fine-tuning of few weights beside frozen ones
+    ("transfer.bias", "transfer.finetune"),  # and of few among them
     ("transfer.scratch", "transfer.finetune"),  # training from scratch is fine-tuning of a network without a past
+    ("transfer.distill", "transfer.finetune"),  # so is training one with a teacher's answers beside the labels
+    ("transfer.soup", "transfer.finetune"),  # it averages several of them
     ("transfer.word_vectors", "transfer.finetune"),  # so is training one whose words alone have a past
 }
 
@@ -342,6 +347,7 @@ LONGER_FILES = {
     "features": 420,
 }
 LONGER_FUNCTIONS = {
+    ("cli/distill", "distill"): 140,
     ("cli/fit", "fit"): 110,
     ("cli/pretrain", "pretrain"): 180,
 }  # its docstring is the help of every option

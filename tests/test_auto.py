@@ -384,8 +384,9 @@ def test_residuals_are_predicted_minus_true(store):
 def test_every_transfer_is_tried_by_default(tiny_bert, store):
     _, run = fit(hidden_signal(60), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2)
     spec = find_sources("text", (f"hf:{tiny_bert}",))[0]
-    fitting = {name for name, transfer in TRANSFERS.items() if not transfer.needs_source or not transfer.fits(spec)}
-    assert {transfer for transfer, _ in states(run)} == fitting == set(TRANSFERS) - {"word_vectors"}
+    tried = {name for name, transfer in TRANSFERS.items() if not (transfer.on_request or transfer.fits(spec))}
+    assert {transfer for transfer, _ in states(run)} == tried
+    assert tried == {"majority", "classical", "probe", "finetune", "scratch"}
     assert set(states(run).values()) <= {"done", "stopped"}
 
 

@@ -171,7 +171,7 @@ class AutoFit:
         return self.data.task.outputs
 
     def _wanted(self, method: str) -> bool:
-        return not self.config.methods or method in self.config.methods
+        return method in self.config.methods or not (self.config.methods or TRANSFERS[method].on_request)
 
     def _setting(self, clock: Clock | None = None) -> Setting:
         return Setting(clock=clock or self.clock, progress=self.listener.progress, store=self.store)
@@ -381,7 +381,7 @@ class AutoFit:
     def _others(self) -> None:
         """Transfers that plug-ins add: those without a source, and the others on the first source that fits them."""
         for name, transfer in TRANSFERS.items():
-            if name in STEPS or not self._wanted(name):
+            if name in STEPS or not self._wanted(name) or self.data.task.kind not in transfer.kinds:
                 continue
             if not transfer.needs_source:
                 self._try(Candidate(name, seconds=transfer.seconds))

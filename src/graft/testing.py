@@ -107,7 +107,8 @@ def check_transfer(
         transfer: Registered name, or class.
         dataset: Data to learn; each of ``TOYS`` if not given.
         source: Source of a transfer that needs one; if not given a random network of the right modality or random word
-            vectors, whichever ``fits``; data for which neither does are left out.
+            vectors, whichever ``fits``; data for which neither does are left out, and so are tasks that are none of its
+            ``kinds``.
         settings: Constructor keywords that make it quick, for example ``epochs=2``.
 
     Raises:
@@ -119,6 +120,8 @@ def check_transfer(
     cls = TRANSFERS[transfer] if isinstance(transfer, str) else transfer
     for data in [dataset] if dataset is not None else map(toy_data, TOYS):
         arguments = dict(settings)
+        if data.task.kind not in cls.kinds:
+            continue
         if cls.needs_source:
             toys = [source] if source is not None else [toy for toy in toy_sources(data) if not cls.fits(toy.spec)]
             if not toys:

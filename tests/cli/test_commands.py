@@ -2,6 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
+
+from graft import __version__
 
 
 def test_quiet_leaves_the_answer(graft, good):
@@ -64,3 +68,10 @@ def test_cache_is_shown_verified_and_cleared(graft, good, here, tiny_bert, monke
     graft("cache").works("0 entries")
     first, second = (json.loads((here / name / "run.json").read_text())["answer"]["score"] for name in ("run", "again"))
     assert first == second
+
+
+def test_the_module_is_the_command():
+    said = [subprocess.run([sys.executable, "-m", "graft", word], capture_output=True, text=True, check=False)
+            for word in ("--version", "nonsense")]  # fmt: skip
+    assert said[0].stdout.strip() == __version__
+    assert [done.returncode for done in said] == [0, 2]

@@ -101,4 +101,6 @@ def test_word_vectors_are_learned_and_fitted_with(graft, here, put):
 def test_words_that_stand_twice_in_a_vector_file_are_said(graft, here, put):
     put("films.csv", "text,label\n" + "".join(f"{('good', 'bad')[i % 2]} film {i},{i % 2}\n" for i in range(30)))
     put("own.vec", "".join(f"{word} {n} 1.0 0.5\n" for n, word in enumerate(["good", "bad", "film", "good"])))
-    graft("fit", "films.csv", "--models", "vectors:own.vec", "--methods", "probe", "--budget", "1h").works("stood twice")
+    graft("fit", "films.csv", "--models", "vectors:own.vec", "--methods", "probe", "--budget", "1h").works(
+        "stood twice"
+    )

@@ -2,51 +2,13 @@ import json
 
 import pytest
 import torch
+from engine.training import STEPS, KilledError, Net, SaveThenDie, batches, same
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from graft.engine.callbacks import Callback, Checkpoint, EarlyStop
+from graft.engine.callbacks import Callback, Checkpoint, EarlyStop, Stopwatch
 from graft.engine.loop import fit
-from graft.engine.objective import Loss, Objective
-
-STEPS = 150  # two and a half steps per point of the curve: a kill can fall between two points
-
-
-class Net(Objective):
-    def __init__(self, width=6, seed=0, frozen=False, optimised=True):
-        super().__init__()
-        torch.manual_seed(seed)
-        self.body = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.4))
-        self.head = nn.Linear(width, 1)
-        self.body[0].requires_grad_(requires_grad=not frozen)
-
-    def loss(self, batch, player):
-        return Loss((self.head(self.body(batch["x"])).float()[:, 0] - batch["y"]).square())
-
-
-def batches(epoch):
-    generator = torch.Generator().manual_seed(epoch)
-    x = torch.randn(40, 3, generator=generator)
-    return [{"x": x[i : i + 8], "y": x[i : i + 8].sum(1)} for i in range(0, 40, 8)]
-
-
-class KilledError(Exception):
-    pass
-
-
-class SaveThenDie(Callback):
-    """Save at one step and die some steps later."""
-
-    def __init__(self, checkpoint, at, later):
-        self.checkpoint, self.at, self.later = checkpoint, at, later
-
-    def on_step(self, state):
-        if state.step == self.at:
-            self.checkpoint.save(state)
-        if state.step == self.at + self.later:
-            raise KilledError
-        return False
 
 
 def killed(path, *, at=37, later=3, net=None, **options):
@@ -58,11 +20,6 @@ def killed(path, *, at=37, later=3, net=None, **options):
 
 def without_time(points):
     return [{key: value for key, value in point.items() if key != "seconds"} for point in points]
-
-
-def same(one, other):
-    assert one.keys() == other.keys()
-    return all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize(
@@ -221,3 +178,30 @@ def test_early_stopping_also_goes_back_when_training_runs_to_its_end():
     history = fit(net, batches, steps=10, callbacks=[stop, First()])
     assert history.stopped == ""
     assert same(net.state_dict(), weights[0])
+
+
+def test_a_stopwatch_notes_start_and_steps():
+    times = [9.0, 9.0]
+    fit(Net(), batches, steps=6, callbacks=[Stopwatch(times)])
+    assert len(times) == 7
+    assert times == sorted(times)
+
+
+def test_a_checkpoint_of_before_is_opened(tmp_path):
+    """Files that do not say what share was done are those of trainings that did not need it."""
+    path = tmp_path / "state.safetensors"
+    killed(path)
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["state"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    del facts["done"]
+    save_file(tensors, path, {"state": json.dumps(facts)})
+    steps = []
+
+    class Count(Callback):
+        def on_step(self, state):
+            steps.append(state.step)
+            return False
+
+    fit(Net(), batches, steps=STEPS, callbacks=[Checkpoint(path), Count()])
+    assert steps[0] == facts["step"] + 1

@@ -1,8 +1,12 @@
+import itertools
+import math
+
 import pytest
 import torch
 from torch import nn
 
-from graft.engine.optim import discriminative_groups, make_optimizer, set_rate, warmup_linear
+from graft.core.errors import UsageError
+from graft.engine.optim import SCHEDULES, discriminative_groups, make_optimizer, make_schedule, set_rate, warmup_linear
 
 
 def test_schedule_is_a_triangle_with_area_one_half():
@@ -16,6 +20,25 @@ def test_schedule_is_a_triangle_with_area_one_half():
     assert warmup_linear(0.0, 0.0) == 1
     assert warmup_linear(1.0, 0.0) == 0
     assert warmup_linear(1.2, 0.1) == 0  # a deadline that was missed must not climb
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_every_schedule_rises_in_the_warm_up_and_never_after(name):
+    schedule = make_schedule(name)
+    for warmup in (0.0, 0.1, 0.5, 1.0):
+        assert [schedule(p * warmup, warmup) for p in (0.0, 0.5)] == ([0, 0.5] if warmup else [schedule(0, 0)] * 2)
+        after = [schedule(warmup + (1 - warmup) * step / 50, warmup) for step in range(51)]
+        assert after[0] == pytest.approx(1)
+        assert all(one >= other - 1e-12 for one, other in itertools.pairwise(after))
+        assert schedule(1.2, 0.1) == pytest.approx(float(name == "constant"))  # a deadline that was missed
+    with pytest.raises(UsageError, match="no schedule 'cosin'; use linear, cosine, constant"):
+        make_schedule("cosin")
+
+
+def test_the_cosine_is_one_with_area_one_half():
+    grid = [make_schedule("cosine")(step / 1000, 0.0) for step in range(1001)]
+    assert sum(grid) / 1001 == pytest.approx(0.5, abs=1e-3)
+    assert grid[250] == pytest.approx((1 + math.sqrt(0.5)) / 2)
 
 
 def body():
@@ -38,6 +61,16 @@ def test_rates_fall_from_top_to_bottom_and_vectors_are_not_decayed():
     assert sum(len(group["params"]) for group in groups) == sum(
         1 for part in [*layers, head] for _ in part.parameters()
     )
+
+
+def test_the_head_may_decay_alone():
+    layers, head = body(), nn.Linear(4, 2)
+    groups = discriminative_groups(
+        [list(layer.parameters()) for layer in layers], head, lr=0.1, head_lr=0.1, weight_decay=0.0, head_decay=0.3
+    )
+    found = rates(groups)
+    assert found[id(head.weight)] == (0.1, 0.3)
+    assert found[id(layers[0].weight)] == found[id(head.bias)] == (0.1, 0.0)
 
 
 def test_equal_rates_become_one_group():

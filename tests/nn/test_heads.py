@@ -3,8 +3,9 @@ import pytest
 
 from graft.core.errors import UsageError
 from graft.core.types import Features, ModelSpec, Task
-from graft.nn import heads
-from graft.nn.heads import LayerRows, LinearHead, fit_probe, targets, to_outputs
+from graft.nn import layer_rows
+from graft.nn.heads import LinearHead, fit_probe, targets, to_outputs
+from graft.nn.layer_rows import LayerRows, MixedRows
 
 CLASSES = Task("classification", "text", ("a", "b", "c"))
 NUMBERS = Task("regression", "text", (), "r2")
@@ -80,7 +81,7 @@ def test_left_out_scores_are_those_of_a_model_without_the_row():
 def test_block_by_block_gives_the_same(monkeypatch):
     features, y = made()
     whole = fit_probe(features, y, CLASSES, layers=(0, 1))
-    monkeypatch.setattr(heads, "IN_MEMORY", 0)
+    monkeypatch.setattr(layer_rows, "IN_MEMORY", 0)
     assert isinstance(LayerRows(features, (0, 1), whole.scale).read(), LayerRows)
     parts = fit_probe(features, y, CLASSES, layers=(0, 1))
     np.testing.assert_allclose(parts.coef, whole.coef, atol=1e-6)
@@ -89,7 +90,7 @@ def test_block_by_block_gives_the_same(monkeypatch):
 def test_many_rows_choose_on_a_sample_and_fit_on_all(monkeypatch):
     features, y = made(n=300, good=2)
     wanted = fit_probe(features, y, CLASSES, layers="last")
-    monkeypatch.setattr(heads, "CHOOSE_ROWS", 50)
+    monkeypatch.setattr(layer_rows, "CHOOSE_ROWS", 50)
     found = fit_probe(features, y, CLASSES)
     assert found.layers == (2,)
     np.testing.assert_allclose(found.coef, wanted.coef)
@@ -136,7 +137,7 @@ def test_layers_that_are_not_there(layers):
     from graft.core.errors import UsageError
 
     features, y = made()
-    with pytest.raises(UsageError, match=r"no layers .*; use auto, last, or numbers from 0 to 2"):
+    with pytest.raises(UsageError, match=r"no layers .*; use auto, last, concatenated, mix, or numbers from 0 to 2"):
         fit_probe(features, y, CLASSES, layers=layers)
 
 
@@ -164,7 +165,68 @@ def test_a_logistic_probe_is_calibrated_on_rows_it_has_not_seen():
     np.testing.assert_allclose(outputs.sum(1), 1)
 
 
-@pytest.mark.parametrize(("task", "loss"), [(NUMBERS, "logistic"), (CLASSES, "hinge")])
+def test_concatenated_layers_are_all_of_them():
+    features, y = made()
+    one, other = (fit_probe(features, y, CLASSES, layers=layers) for layers in ("concatenated", (0, 1, 2)))
+    assert one.layers == (0, 1, 2)
+    assert np.array_equal(one.coef, other.coef)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "lda"])
+def test_mixed_layers_are_a_head_with_tied_coefficients(loss):
+    features, y = made(sizes=(6, 6, 6), good=1, scales=(1.0, 30.0, 0.1))
+    head = fit_probe(features, y, CLASSES, layers="mix", loss=loss)
+    parts = head.coef.reshape(3, 6, 3)
+    shares = np.array([np.linalg.norm(part) for part in parts]) / sum(np.linalg.norm(part) for part in parts)
+    assert shares[1] > 0.7
+    np.testing.assert_allclose(parts[0] / shares[0], parts[1] / shares[1], rtol=1e-6)
+    mixed = MixedRows(features, (0, 1, 2), head.scale, shares)
+    assert mixed.shape == (120, 6)
+    scores = mixed[:].astype(float) @ (parts[1] / shares[1]) + head.intercept
+    np.testing.assert_allclose(scores, head.scores(features), atol=1e-4)
+    np.testing.assert_allclose(mixed[np.array([3, 5])], mixed[:][[3, 5]], rtol=1e-6)
+    assert np.mean(head.outputs(features, CLASSES).argmax(1) == y) > 0.9
+
+
+def test_a_mixture_of_values():
+    features, _ = made(sizes=(5, 5, 5))
+    y = features.layer(2)[:, 0].astype(float) * 2 - 1
+    head = fit_probe(features, y, NUMBERS, layers="mix")
+    assert np.square(head.outputs(features, NUMBERS) - y).mean() < 0.1 * y.var()
+
+
+def test_layers_of_several_widths_cannot_be_mixed():
+    features, y = made(sizes=(4, 6, 4))
+    with pytest.raises(UsageError, match="layers of the widths 4, 6 cannot be mixed; use layers='concatenated'"):
+        fit_probe(features, y, CLASSES, layers="mix")
+
+
+def test_discriminant_analysis_is_a_linear_head():
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    features, y = made(n=200)
+    head = fit_probe(features, y, CLASSES, layers=(1,), loss="lda")
+    X = features.layer(1) / head.scale
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=head.strength).fit(X, y)
+    scores = head.scores(features)
+    np.testing.assert_allclose(to_outputs(scores, CLASSES), theirs.predict_proba(X), atol=1e-4)
+    assert np.array_equal(head.outputs(features, CLASSES), to_outputs(scores, CLASSES, head.temperature))
+    assert 0.5 < head.temperature < 2.5  # Gaussian classes: its chances are nearly right as they are
+    assert fit_probe(features, y, CLASSES, loss="lda").layers == (1, 2)
+
+
+def test_a_discriminant_never_says_a_class_without_rows(monkeypatch):
+    features, y = made(n=200)
+    y = y % 2
+    y[::5] = 1 - y[::5]  # unsure: a temperature well above one
+    head = fit_probe(features, y, CLASSES, layers=(0,), loss="lda")
+    assert head.outputs(features, CLASSES)[:, 2].max() < 1e-6
+    monkeypatch.setattr(layer_rows, "WIDEST", 5)  # wide matrices are not tried unasked
+    assert fit_probe(features, y, CLASSES, loss="lda").layers == (2,)
+    assert fit_probe(features, y, CLASSES, loss="lda", layers="concatenated").layers == (0, 1, 2)
+
+
+@pytest.mark.parametrize(("task", "loss"), [(NUMBERS, "logistic"), (NUMBERS, "lda"), (CLASSES, "hinge")])
 def test_a_loss_that_does_not_fit_is_refused(task, loss):
     features, y = made()
     with pytest.raises(UsageError, match=loss):

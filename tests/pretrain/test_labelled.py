@@ -5,7 +5,7 @@ import pytest
 
 from graft.core.errors import DataError
 from graft.core.types import Task
-from graft.pretrain.labelled import TokenRows, has_label, held_out_labelled, in_batches
+from graft.pretrain.labelled import TokenRows, has_label, held_out_labelled
 from graft.sources.readers import END, TextReader
 
 CLASSES = Task("classification", "text", ("a", "b", "c"))
@@ -31,15 +31,6 @@ def test_few_labels():
     with pytest.raises(DataError, match=r"only 2 row\(s\) have a label; label more"):
         held_out_labelled(np.array([0, 1, -1, -1]), CLASSES, 0)
     assert has_label(np.array([np.nan, 0.5]), VALUES).tolist() == [False, True]
-
-
-def test_batches_hold_every_row_once_and_rows_of_similar_length():
-    lengths = np.random.default_rng(0).integers(1, 100, 400)
-    cuts = list(in_batches(np.random.default_rng(1).permutation(400), 16, lengths, np.random.default_rng(2)))
-    assert sorted(np.concatenate(cuts).tolist()) == list(range(400))
-    spans = [np.ptp(lengths[cut]) for cut in cuts]
-    assert np.mean(spans) < 10
-    assert len(list(in_batches(np.arange(33), 16, None, np.random.default_rng(0)))) == 3
 
 
 def test_rows_of_a_corpus_are_as_the_reader_encodes_them():

@@ -13,8 +13,12 @@ from graft.testing import TOYS, check_score, check_source, check_transfer, toy_d
 from graft.transfer.base import BaseTransfer
 
 QUICK = {
+    "adapters": {"epochs": 6, "batch_size": 8},
+    "bias": {"epochs": 6, "batch_size": 8},
+    "contrastive": {"steps": 4},
     "finetune": {"epochs": 6, "batch_size": 8},
     "scratch": {"epochs": 8, "batch_size": 8, "lr": 3e-3},
+    "soup": {"epochs": 6, "batch_size": 8, "members": 2},
     "word_vectors": {"epochs": 6, "batch_size": 8, "lr": 3e-3},
 }
 

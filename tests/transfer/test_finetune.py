@@ -11,9 +11,10 @@ from graft.data.load import load
 from graft.sources.base import open_model
 from graft.sources.native import NativeBackbone, build_backbone
 from graft.testing import toy_data
-from graft.transfer.base import Setting
-from graft.transfer.finetune import MAX_EPOCHS, MIN_STEPS, Finetune, _bucketed, labelled_batches
+from graft.transfer.base import Setting, load_transfer
+from graft.transfer.finetune import MAX_EPOCHS, MIN_STEPS, Finetune
 from graft.transfer.probe import Probe
+from graft.transfer.regularization import Regularization
 
 
 def weights(backbone):
@@ -88,26 +89,38 @@ def test_seeds_decide(tiny_bert, texts):
     assert not np.array_equal(one, outputs(1))
 
 
-def test_a_killed_fit_resumes_to_the_same_bytes(tiny_bert, texts, tmp_path, monkeypatch):
+def killed(make, data, path, at):
+    """Start a fit that saves itself and dies at a step."""
     from graft.engine.callbacks import Checkpoint
 
-    data = load(texts)
-    make = lambda: Finetune(f"hf:{tiny_bert}", epochs=6, batch_size=8, dropout=0.1)  # noqa: E731
-    straight = make().fit(data)
-    path = tmp_path / "state.safetensors"
-    original = Checkpoint.on_step
-
     def die(self, state):
-        if state.step == 11:
+        if state.step == at:
             self.save(state)
             raise KeyboardInterrupt
-        return original(self, state)
+        return False
 
-    monkeypatch.setattr(Checkpoint, "on_step", die)
-    with pytest.raises(KeyboardInterrupt):
-        make().fit(data, setting=Setting(checkpoint=path))
-    monkeypatch.setattr(Checkpoint, "on_step", original)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoint, "on_step", die)
+        with pytest.raises(KeyboardInterrupt):
+            make().fit(data, setting=Setting(checkpoint=path))
     assert path.exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"gradual": 0.8},
+        {"average": "swa", "average_share": 0.9, "schedule": "constant"},
+        {"average": "ema", "l2_sp": 10.0, "mixup": 0.3},
+    ],
+    ids=str,
+)
+def test_a_killed_fit_resumes_to_the_same_bytes(tiny_bert, texts, tmp_path, options):
+    data = load((texts[0][:40], texts[1][:40]))
+    make = lambda: Finetune(f"hf:{tiny_bert}", epochs=4, batch_size=8, dropout=0.1, lr=1e-3, **options)  # noqa: E731
+    straight, path = make().fit(data), tmp_path / "state.safetensors"
+    killed(make, data, path, at=11)
     resumed = make().fit(data, setting=Setting(checkpoint=path))
     assert not moved(weights(straight.backbone_), weights(resumed.backbone_))
     assert np.array_equal(straight.outputs(data), resumed.outputs(data))
@@ -176,46 +189,7 @@ def test_dropout_is_set_everywhere(tiny_bert):
     assert not torch.equal(backbone(batch), backbone(batch))
 
 
-# -- batches -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_epoch_holds_every_row_once_in_an_order_of_its_own():
-    lengths = np.random.default_rng(0).integers(1, 100, 1000)
-    orders = []
-    for epoch in (0, 1):
-        batches = list(_bucketed(np.random.default_rng((7, epoch)), 1000, 16, lengths))
-        assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
-        assert max(map(len, batches)) == 16
-        orders.append(np.concatenate(batches).tolist())
-        padding = sum(lengths[batch].max() * len(batch) for batch in batches) / lengths.sum()
-        assert padding < 1.2  # nearly no padding; a random order has 1.8 times the tokens
-    assert orders[0] != orders[1]
-
-
-def test_batches_carry_targets_and_weights_of_their_rows():
-    data = toy_data("imbalanced")
-    backbone = build_backbone(data)
-    weights_of = data.task.class_weights(data.y)
-    assert weights_of is not None
-    seen = []
-    for batch in labelled_batches(backbone, data, 7, seed=3)(0):
-        assert batch["input_ids"].shape[0] == len(batch["y"])
-        np.testing.assert_allclose(batch["weight"].numpy(), weights_of[batch["y"].numpy()], rtol=1e-6)
-        seen += batch["y"].tolist()
-    assert sorted(seen) == sorted(data.y.tolist())
-    assert "weight" not in next(iter(labelled_batches(backbone, toy_data("text"), 7, seed=3)(0)))
-
-
-def test_rows_that_do_not_fit_into_memory_are_encoded_again(monkeypatch):
-    data = toy_data("text")
-    backbone = build_backbone(data)
-    kept = list(labelled_batches(backbone, data, 8, seed=0)(2))
-    monkeypatch.setattr("graft.transfer.finetune.IN_MEMORY", 0)
-    again = list(labelled_batches(backbone, data, 8, seed=0)(2))
-    assert sorted(y for batch in kept for y in batch["y"].tolist()) == sorted(
-        y for batch in again for y in batch["y"].tolist()
-    )
-    assert len(kept) == len(again)
+# -- imbalance and time ------------------------------------------------------------------------------------------------
 
 
 def test_imbalance_is_seen_by_the_loss():
@@ -241,3 +215,115 @@ def test_a_step_is_timed_without_touching_the_transfer(tiny_bert, texts):
     kept = weights(opened)
     Finetune(opened, batch_size=4).step_seconds(data)
     assert not moved(kept, weights(opened))  # an opened source is copied before it is trained
+
+
+# -- what is off by default --------------------------------------------------------------------------------------------
+
+OPTIONS = [
+    {"schedule": "cosine"},
+    {"schedule": "constant"},
+    {"gradual": 0.5},
+    {"l2_sp": 100.0},
+    {"label_smoothing": 0.2},
+    {"robust": 0.7},
+    {"mixup": 0.4},
+    {"shrinkage": 0.1},
+    {"average": "swa"},
+    {"average": "ema"},
+]
+SMALL = {"epochs": 3, "batch_size": 8, "lr": 1e-3}
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_each_option_changes_the_weights_and_nothing_else(tiny_bert, tmp_path, options):
+    data = toy_data("imbalanced", rows=24)
+    plain, one, again = (Finetune(f"hf:{tiny_bert}", **SMALL, **more).fit(data) for more in ({}, options, options))
+    assert moved(weights(plain.backbone_), weights(one.backbone_))
+    assert not moved(weights(one.backbone_), weights(again.backbone_))
+    one.save(tmp_path)
+    opened = load_transfer(tmp_path)
+    assert np.array_equal(opened.outputs(data), one.outputs(data))
+    assert opened.get_params().items() >= options.items()
+
+
+def test_all_options_go_together(tiny_vit, tmp_path):
+    every = {key: value for options in OPTIONS for key, value in options.items()} | {"augment": "flip", "l2_sp": 1.0}
+    data = toy_data("image")
+    tuned = Finetune(f"hf:{tiny_vit}", epochs=8, batch_size=16, lr=3e-3, **every).fit(data)
+    assert np.isfinite(tuned.outputs(data)).all()
+    tuned.save(tmp_path)
+    assert np.array_equal(load_transfer(tmp_path).outputs(data), tuned.outputs(data))
+
+
+@pytest.mark.parametrize("kind", ["table", "audio", "regression"])
+def test_inputs_that_are_numbers_are_mixed(kind):
+    data = toy_data(kind)
+    source = build_backbone(data)
+    tuned = Finetune(source, epochs=10, batch_size=16, lr=3e-3, mixup=0.2, shrinkage=0.01).fit(data)
+    errors = np.abs(tuned.outputs(data) - (data.y if kind == "regression" else np.eye(2)[data.y]))
+    assert errors.mean() < (0.6 if kind == "regression" else 0.35)
+
+
+def test_the_pull_keeps_the_source(tiny_bert, texts):
+    data, start = load(texts), weights(open_model(f"hf:{tiny_bert}"))
+
+    def distance(**options):
+        tuned = Finetune(f"hf:{tiny_bert}", **SMALL, **options).fit(data)
+        return sum(
+            float((tensor.double() - start[key].double()).square().sum())
+            for key, tensor in weights(tuned.backbone_).items()
+        )
+
+    far, near, none = distance(), distance(l2_sp=300.0), distance(l2_sp=1e9)
+    assert none == 0.0 < near < 0.5 * far
+
+
+@pytest.mark.parametrize("augment", ["crop", "flip"])
+def test_pictures_are_cropped_and_mirrored(augment):
+    """The crop keeps half of the area at least, in any range of values; the fifth random number mirrors."""
+    data = toy_data("image")
+    options = Regularization.of(Finetune(augment=augment))
+    view = options.objective(build_backbone(data), torch.nn.Linear(1, 2), data.task, []).view
+    ramp = torch.linspace(-7.0, 3.0, 16).expand(4, 3, 16, 16)  # rises from left to right
+    draws = torch.tensor([[1.0, 0.5, 0.5, 0.5, side] for side in (0.1, 0.9)] * 2)
+    draws[2:, 0] = 0.0
+    seen = view(ramp, draws)
+    rises = (seen.diff(dim=3) > 0).float().mean(dim=(1, 2, 3)) > 0.5
+    assert rises.tolist() == ([False, True] * 2 if augment == "flip" else [True] * 4)
+    torch.testing.assert_close(seen[1], ramp[1], rtol=0, atol=1e-4)  # the whole picture
+    widths = seen[3].amax() - seen[3].amin()
+    assert float(widths) == pytest.approx(10 * 0.5**0.5, rel=0.02)  # a side of √½
+    tuned = Finetune(build_backbone(data), augment=augment, epochs=1).fit(data)
+    assert np.isfinite(tuned.outputs(data)).all()
+
+
+def test_while_all_blocks_wait_the_head_alone_learns(tiny_bert, texts):
+    """Of three parts of a training of three steps the first is the head's, the second the top block's too."""
+    data, start = load(texts), open_model(f"hf:{tiny_bert}")
+    names = [{id(p): n for n, p in start.named_parameters()}[id(p)] for p in start.layer_groups()[1]]
+    tuned = Finetune(f"hf:{tiny_bert}", gradual=1.0, epochs=1, batch_size=20, lr=1e-2).fit(data)
+    changed = moved(weights(start), weights(tuned.backbone_))
+    assert changed
+    assert not changed & set(names)  # the lower block's turn comes after the last step
+    assert np.abs(tuned.head_.coef).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "line"),
+    [
+        ("text", {"schedule": "cosin"}, "no schedule 'cosin'; use linear, cosine, constant"),
+        ("text", {"gradual": 2.0}, "gradual cannot be 2.0; use 0 to 1"),
+        ("text", {"l2_sp": -1.0}, "l2_sp cannot be -1.0; use 0 or more"),
+        ("text", {"average": "mean"}, "no average 'mean'; use swa or ema"),
+        ("text", {"average": "ema", "average_share": 0.0}, "average_share cannot be 0.0; use more than 0, at most 1"),
+        ("text", {"augment": "crop"}, "augment is for pictures, not for text; leave it at None"),
+        ("image", {"augment": "rotate"}, "no augmentation 'rotate'; use crop or flip, or None"),
+        ("text", {"mixup": -1.0}, "mixup cannot be -1.0"),
+        ("regression", {"robust": 0.7}, "robust needs classes; leave it at 0 for a regression"),
+        ("regression", {"label_smoothing": 0.1}, "label_smoothing needs classes"),
+    ],
+)
+def test_options_are_refused_before_anything_is_opened(kind, options, line):
+    with pytest.raises(UsageError, match=line) as caught:
+        Finetune("hf:nowhere", **options).fit(toy_data(kind))
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 from conftest import make_texts
+from safetensors.numpy import load_file
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge
 
 from graft.core.errors import SourceError, UsageError
@@ -8,9 +10,9 @@ from graft.core.store import Store
 from graft.core.types import ModelSpec
 from graft.data.load import load
 from graft.features import encode
-from graft.nn.heads import LinearHead, fit_probe
+from graft.nn.heads import LinearHead, fit_probe, to_outputs
 from graft.sources.base import open_model
-from graft.testing import toy_data
+from graft.testing import check_transfer, toy_data, toy_sources
 from graft.transfer.base import Setting, load_transfer
 from graft.transfer.probe import Probe
 
@@ -108,6 +110,65 @@ def test_a_head_as_torch_layer_gives_the_same_logits(tiny_bert, texts):
     np.testing.assert_allclose(logits, head.scores(features) / head.temperature, rtol=1e-3, atol=1e-4)
     again = LinearHead.from_module(layer)
     np.testing.assert_allclose(again.outputs(features, data.task), head.outputs(features, data.task), atol=1e-5)
+
+
+# -- other heads and mixtures of layers --------------------------------------------------------------------------------
+
+OTHERS = [
+    {"head": "knn"},
+    {"head": "lda"},
+    {"layers": "mix"},
+    {"layers": "concatenated"},
+    {"head": "lda", "layers": "mix"},
+]
+
+
+@pytest.mark.parametrize("options", OTHERS, ids=str)
+@pytest.mark.parametrize("kind", ["imbalanced", "image"])
+def test_other_heads_keep_the_contract(tiny_bert, tiny_vit, options, kind):
+    source = {"imbalanced": tiny_bert, "image": tiny_vit}[kind]
+    check_transfer("probe", toy_data(kind), source=f"hf:{source}", **options)
+
+
+@pytest.mark.parametrize("options", [{"head": "knn"}, {"layers": "mix"}], ids=str)
+def test_other_heads_predict_values(options):
+    check_transfer("probe", toy_data("regression"), **options)
+
+
+def test_discriminant_analysis_is_that_of_scikit_learn(tiny_bert):
+    data = toy_data("text")
+    data.y[::5] = 0
+    probe = Probe(f"hf:{tiny_bert}", layers="concatenated", head="lda").fit(data)
+    features = encode(open_model(f"hf:{tiny_bert}"), data.take(), precision=probe.precision_)
+    X = features.layer(0, 1) / probe.head_.scale
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=probe.head_.strength).fit(X.astype(float), data.y)
+    np.testing.assert_allclose(to_outputs(probe.head_.scores(features), data.task), theirs.predict_proba(X), atol=1e-3)
+
+
+def test_neighbours_keep_the_features_on_disk_in_two_bytes(tiny_bert, texts, tmp_path):
+    probe = Probe(f"hf:{tiny_bert}", layers="concatenated", head="knn").fit(*texts)
+    probe.save(tmp_path)
+    rows = load_file(tmp_path / "model.safetensors")["rows"]
+    assert (rows.shape, rows.dtype) == ((60, 32), np.float16)
+    opened = load_transfer(tmp_path)
+    assert opened.get_params()["head"] == "knn"
+    assert np.array_equal(opened.predict_proba(texts[0]), probe.predict_proba(texts[0]))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "line"),
+    [
+        ({"head": "svm"}, "text", "no head 'svm'; use linear, lda, knn"),
+        ({"head": "knn", "loss": "logistic"}, "text", "the head knn has no loss 'logistic'; leave one of them out"),
+        ({"head": "lda"}, "regression", "discriminant analysis needs classes; use head='linear' or 'knn'"),
+        ({"head": "knn", "layers": "mix"}, "text", "neighbours cannot mix layers; use layers='concatenated'"),
+        ({"loss": "lda", "layers": "none"}, "text", "no layers 'none'"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, kind, line):
+    data = toy_data(kind)
+    with pytest.raises(UsageError, match=line):
+        Probe(toy_sources(data)[0], **options).fit(data)
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""What happens around the steps of a training: checkpoints that resume to the same bytes, and early stopping."""
+"""What happens around the steps of a training: checkpoints that resume to the same bytes, early stopping, a stopwatch.
+
+What pulls at the weights, averages them or unfreezes them stands in ``weights``.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,8 @@ class State:
         points: Learning curve so far.
         parts: Parts of the training that the learning curve covers.
         pending: Losses and logs since the last point.
+        done: Share of the training that was done before the last step.
+        kept: Tensors that callbacks keep beside the weights; they are in checkpoints too.
     """
 
     objective: Objective
@@ -42,6 +47,8 @@ class State:
     points: list[dict[str, float]] = field(default_factory=list)
     parts: int = 0
     pending: dict[str, list[float]] = field(default_factory=dict)
+    done: float = 0.0
+    kept: dict[str, torch.Tensor] = field(default_factory=dict)
     spent: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
@@ -55,6 +62,10 @@ class State:
             self.masters.load(self.objective, weights)
         else:
             self.objective.load_state_dict(weights)
+
+    def trained(self, parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+        """What the optimizer moves for a parameter of the objective: its float32 master, or itself."""
+        return self.masters.masters.get(parameter, parameter) if self.masters else parameter
 
     def seconds(self) -> float:
         """Time in training, that before an interruption included."""
@@ -118,6 +129,7 @@ class Checkpoint(Callback):
     def save(self, state: State) -> None:
         """Write the state to a temporary name and move it into place."""
         tensors = {f"model.{key}": value.contiguous() for key, value in state.weights().items()}
+        tensors |= {f"kept.{key}": value.contiguous() for key, value in state.kept.items()}
         tensors["rng.torch"] = torch.get_rng_state()
         for player, optimizer in state.optimizers.items():
             for index, moments in optimizer.state_dict()["state"].items():
@@ -130,6 +142,7 @@ class Checkpoint(Callback):
             "points": state.points,
             "parts": state.parts,
             "pending": state.pending,
+            "done": state.done,
             "spent": state.seconds(),
             "signature": _signature(state),
         }
@@ -146,11 +159,15 @@ class Checkpoint(Callback):
 
 def _signature(state: State) -> list[list[object]]:
     """What must be equal for a checkpoint to fit: tensors, what is trained, and how."""
-    trained = {name for name, parameter in state.objective.named_parameters() if parameter.requires_grad}
+    moved = {
+        id(p) for optimizer in state.optimizers.values() for group in optimizer.param_groups for p in group["params"]
+    }
+    trained = {name for name, parameter in state.objective.named_parameters() if id(state.trained(parameter)) in moved}
     facts: list[list[object]] = [
         [name, list(tensor.shape), name in trained] for name, tensor in state.objective.state_dict().items()
     ]
     facts += [[player, type(optimizer).__name__] for player, optimizer in state.optimizers.items()]
+    facts += [[f"kept.{key}", list(tensor.shape)] for key, tensor in state.kept.items()]
     return facts
 
 
@@ -163,10 +180,11 @@ def _restore(state: State, facts: dict, tensors: dict[str, torch.Tensor]) -> Non
                 index, name = key.removeprefix(f"optimizer.{player}.").split(".", 1)
                 moments.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    state.kept.update({key: tensors[f"kept.{key}"].to(value.device) for key, value in state.kept.items()})
     torch.set_rng_state(tensors["rng.torch"])
     state.step, state.epoch, state.in_epoch = facts["step"], facts["epoch"], facts["in_epoch"]
     state.points[:], state.pending, state.parts = facts["points"], facts["pending"], facts["parts"]
-    state.spent = facts["spent"]
+    state.spent, state.done = facts["spent"], facts.get("done", 0.0)
 
 
 class EarlyStop(Callback):
@@ -200,3 +218,23 @@ class EarlyStop(Callback):
     def on_end(self, state: State) -> None:
         if self.weights:
             state.load(self.weights)
+
+
+class Stopwatch(Callback):
+    """Notes when a training starts and when each step ends.
+
+    Args:
+        times: Filled with seconds of ``time.perf_counter``, that of the start first.
+    """
+
+    def __init__(self, times: list[float]) -> None:
+        self.times = times
+
+    def on_start(self, state: State) -> None:
+        del state
+        self.times[:] = [time.perf_counter()]
+
+    def on_step(self, state: State) -> bool:
+        del state
+        self.times.append(time.perf_counter())
+        return False

@@ -94,6 +94,7 @@ def fit(
             if steps is not None and state.step < steps:
                 history.stopped = "the time for this training was used up"
             break
+        state.done = done
         factor = schedule(max(done, 0.5 / total, 1e-6), warmup)
         moved = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         _step(state, moved, factor, clip=clip, device=device, window=window)

@@ -1,9 +1,10 @@
-"""Optimizers, layer groups with their own rates, and the schedule."""
+"""Optimizers, layer groups with their own rates, and schedules."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +42,7 @@ def discriminative_groups(
     head_lr: float,
     layer_decay: float = 1.0,
     weight_decay: float = 0.0,
+    head_decay: float | None = None,
 ) -> list[dict[str, Any]]:
     """Parameter groups whose rate falls from top to bottom.
 
@@ -54,15 +56,16 @@ def discriminative_groups(
         head_lr: Rate of the head.
         layer_decay: Factor per block downwards, 1 for one rate.
         weight_decay: Decoupled weight decay of matrices.
+        head_decay: That of the head; None for the same.
     """
     top = len(layer_groups) - 1
-    rated = [(lr * layer_decay ** (top - depth), list(group)) for depth, group in enumerate(layer_groups)]
-    rated.append((head_lr, list(head.parameters())))
+    rated = [(lr * layer_decay ** (top - depth), weight_decay, list(group)) for depth, group in enumerate(layer_groups)]
+    rated.append((head_lr, weight_decay if head_decay is None else head_decay, list(head.parameters())))
     groups: list[tuple[float, float, list[nn.Parameter]]] = []
-    for rate, members in rated:
+    for rate, decay, members in rated:
         trainable = [p for p in members if p.requires_grad]
         matrices, vectors = [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
-        groups += [(rate, weight_decay, matrices), (rate, 0.0, vectors)]
+        groups += [(rate, decay, matrices), (rate, 0.0, vectors)]
     # groups of the same rate become one: the fused step then makes one pass instead of many small ones
     merged: dict[tuple[float, float], list[nn.Parameter]] = {}
     for rate, decay, parameters in groups:
@@ -74,6 +77,8 @@ def discriminative_groups(
 def warmup_linear(progress: float, warmup: float) -> float:
     """Factor on the peak rate: rises linearly over the share ``warmup`` of training, then falls linearly to 0.
 
+    With a warm-up of 0.1 it is the slanted triangle of Howard & Ruder (2018), who end at 1/32 instead of 0.
+
     Example:
         >>> [round(warmup_linear(p, 0.1), 2) for p in (0.0, 0.05, 0.1, 0.55, 1.0)]
         [0.0, 0.5, 1.0, 0.5, 0.0]
@@ -81,6 +86,45 @@ def warmup_linear(progress: float, warmup: float) -> float:
     if progress < warmup:
         return progress / warmup
     return max(0.0, (1.0 - progress) / (1.0 - warmup)) if warmup < 1 else 1.0
+
+
+def warmup_cosine(progress: float, warmup: float) -> float:
+    """Factor on the peak rate: linear over the share ``warmup`` w, then ½ (1 + cos π(p - w)/(1 - w)).
+
+    Loshchilov & Hutter (2017), SGDR, ICLR, with one cycle.
+
+    Example:
+        >>> [round(warmup_cosine(p, 0.2), 2) for p in (0.1, 0.2, 0.4, 0.6, 1.0)]
+        [0.5, 1.0, 0.85, 0.5, 0.0]
+    """
+    if progress < warmup:
+        return progress / warmup
+    done = min(1.0, (progress - warmup) / (1.0 - warmup)) if warmup < 1 else 0.0
+    return 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def warmup_constant(progress: float, warmup: float) -> float:
+    """Factor on the peak rate: linear over the share ``warmup``, then 1; goes with an average of the weights.
+
+    Example:
+        >>> [warmup_constant(p, 0.2) for p in (0.1, 0.2, 1.0)]
+        [0.5, 1.0, 1.0]
+    """
+    return progress / warmup if progress < warmup else 1.0
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "linear": warmup_linear,
+    "cosine": warmup_cosine,
+    "constant": warmup_constant,
+}
+
+
+def make_schedule(name: str) -> Callable[[float, float], float]:
+    """Find ``"linear"``, ``"cosine"`` or ``"constant"``, each after a warm-up: (share done, warm-up) to a factor."""
+    if name not in SCHEDULES:
+        raise UsageError(f"no schedule {name!r}", hint=f"use {', '.join(SCHEDULES)}")
+    return SCHEDULES[name]
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:

@@ -37,10 +37,21 @@ def augmented(pixels: Tensor, draws: Tensor, *, flip: bool, smallest: float = SM
         0.0
     """
     with torch.autocast(pixels.device.type, enabled=False):
-        return _recoloured(_cropped(pixels.float(), draws, flip=flip, smallest=smallest), draws)
+        return _recoloured(cropped(pixels.float(), draws, flip=flip, smallest=smallest), draws)
 
 
-def _cropped(pixels: Tensor, draws: Tensor, *, flip: bool, smallest: float) -> Tensor:
+def cropped(pixels: Tensor, draws: Tensor, *, flip: bool, smallest: float = SMALLEST) -> Tensor:
+    """Bring a crop of random area, shape and place back to the full size; half of them mirrored where ``flip``.
+
+    Args:
+        pixels: Pictures (B, C, H, W) float32, in any range.
+        draws: Uniform random numbers (B, 5 or more) in [0, 1).
+        flip: Whether half of the pictures are mirrored.
+        smallest: Share of the area that a crop keeps at least.
+
+    Returns:
+        Crops (B, C, H, W), in the range of the pictures.
+    """
     area, shape, across, down, side = draws[:, :5].T
     area = smallest + (1 - smallest) * area
     shape = LONGEST ** (2 * shape - 1)

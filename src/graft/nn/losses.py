@@ -1,4 +1,4 @@
-"""Losses beyond torch's: one that never holds all scores of a large vocabulary, one over pairs of views."""
+"""Losses beyond torch's: one that never holds all scores of a large vocabulary, two over pairs of vectors."""
 
 from __future__ import annotations
 
@@ -152,3 +152,57 @@ def nt_xent(one: Tensor, two: Tensor, temperature: float) -> Tensor:
         partner = torch.arange(2 * rows, device=views.device).roll(rows)
         losses = torch.logsumexp(scores, dim=1) - scores.gather(1, partner[:, None])[:, 0]
         return losses.view(2, rows).mean(dim=0)
+
+
+def supervised_contrastive(x: Tensor, y: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss over all pairs of a batch: rows of one class must be nearer than rows of others.
+
+    For unit vectors z and the other rows P(i) of the class of row i,
+    l(i) = log Σ_{k≠i} exp(z_i·z_k / τ) - mean_{p∈P(i)} z_i·z_p / τ; a row that is alone in its class has the loss 0.  Where
+    every class has two rows, the two views of a picture, it is ``nt_xent``.  Computed in float32, or float64 if given.
+    Khosla et al. (2020), Supervised contrastive learning, NeurIPS, equation 2.
+
+    Args:
+        x: Vectors (B, D) of any length, B ≥ 2.
+        y: Classes (B,) int64.
+        temperature: τ > 0; the lower, the more the nearest rows of other classes count.
+
+    Returns:
+        Losses (B,).
+
+    Example:
+        >>> import torch
+        >>> x = torch.eye(2).repeat_interleave(2, dim=0)
+        >>> [round(loss, 3) for loss in supervised_contrastive(x, torch.tensor([0, 0, 1, 1]), 1.0).tolist()]  # log(e + 2) - 1
+        [0.551, 0.551, 0.551, 0.551]
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        unit = F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=1)
+        scores = unit @ unit.T / temperature
+        same = (y[:, None] == y[None]).fill_diagonal_(fill_value=False)
+        own = (scores * same).sum(dim=1) / same.sum(dim=1).clamp(min=1)
+        every = torch.logsumexp(scores.fill_diagonal_(-torch.inf), dim=1)
+        return (every - own) * same.any(dim=1)
+
+
+def distillation(outputs: Tensor, soft: Tensor, temperature: float) -> Tensor:
+    """T² · KL(q ‖ softmax(z / T)): how far a student's softened classes are from its teacher's.
+
+    Gradients of softened classes shrink by T²; the factor makes them weigh as much as those of hard labels.
+    Hinton et al. (2015), Distilling the knowledge in a neural network, section 2.
+
+    Args:
+        outputs: Logits z (B, C) of the student.
+        soft: q (B, C), the teacher's classes softened by the same temperature: softmax of its logits over T.
+        temperature: T > 0.
+
+    Returns:
+        Losses (B,).
+
+    Example:
+        >>> import torch
+        >>> round(float(distillation(torch.zeros(1, 2), torch.tensor([[0.8, 0.2]]), 2.0)), 3)
+        0.771
+    """
+    logs = F.log_softmax(outputs / temperature, dim=1)
+    return temperature**2 * F.kl_div(logs, soft, reduction="none").sum(dim=1)

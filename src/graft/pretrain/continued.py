@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from graft.core.errors import SourceError
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import in_batches
 from graft.core.runtime import Progress
 from graft.core.types import Dataset, ModelSpec
 from graft.engine.objective import Batch, Loss, Objective
@@ -32,7 +33,6 @@ from graft.sources.readers import END, MASK
 from graft.sources.text import TextBackbone
 
 HEAD_LR = 1e-3  # the output layer is new and learns faster than the source
-WINDOW = 50  # batches of similar length are cut from windows of this many
 
 
 class _Tokens:
@@ -138,7 +138,7 @@ class Continued(LanguagePretrain):
         length: int = 128,
         epochs: float | None = None,
         batch_size: int = 32,
-        lr: float = 1e-4,
+        lr: float = 5e-5,
         weight_decay: float = 0.01,
         seed: int = 0,
     ) -> None:
@@ -261,10 +261,4 @@ class _Rows:
 
     def batches(self, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
         """Row numbers of one epoch in batches of similar length, in random order."""
-        order = rng.permutation(self.order)
-        for start in range(0, len(order), size * WINDOW):
-            window = order[start : start + size * WINDOW]
-            window = window[np.argsort(self.lengths[window], kind="stable")]
-            parts = [window[at : at + size] for at in range(0, len(window), size)]
-            for index in rng.permutation(len(parts)):
-                yield parts[index]
+        return in_batches(rng.permutation(self.order), size, self.lengths, rng)

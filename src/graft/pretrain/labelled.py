@@ -28,7 +28,6 @@ from graft.sources.native import NativeBackbone
 from graft.sources.readers import END, MAX_TOKENS, Reader, TextReader
 
 WANTED, SHARES = 200, (0.05, 0.2)  # labelled rows to hold out, and the bounds of their share
-WINDOW = 50  # batches from whose rows those of similar length are put together
 MEASURED_ROWS = 64  # rows scored at a time
 SHOWN = (8, 12)  # classes and pictures of each on the sheet
 JUDGED = 4  # rows of text or of a table among the samples
@@ -96,19 +95,6 @@ def held_out_labelled(y: np.ndarray, task: Task, seed: int) -> np.ndarray:
     if len(places) > MOST_HELD_OUT:
         held_out[rng.permutation(places)[MOST_HELD_OUT:]] = False
     return held_out
-
-
-def in_batches(
-    order: np.ndarray, size: int, lengths: np.ndarray | None, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
-    """Cut an order of rows into batches; where lengths (N,) are given, rows of similar length go together."""
-    for start in range(0, len(order), size * WINDOW):
-        window = order[start : start + size * WINDOW]
-        if lengths is not None:
-            window = window[np.argsort(lengths[window], kind="stable")]
-        cuts = [window[at : at + size] for at in range(0, len(window), size)]
-        for index in rng.permutation(len(cuts)):
-            yield cuts[index]
 
 
 class LabelledPretrain(BasePretrain):

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from graft.core.errors import DataError, UsageError
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import in_batches
 from graft.core.runtime import Progress
 from graft.core.types import Dataset, Task
 from graft.engine.loop import History
@@ -29,7 +30,7 @@ from graft.nn.augmentation import DRAWS, augmented
 from graft.nn.bootstrap import DECIDERS, bootstrap, paired
 from graft.nn.views import COVER_DRAWS, covered
 from graft.pretrain.base import decayed
-from graft.pretrain.labelled import METRICS, LabelledPretrain, drawn, in_batches
+from graft.pretrain.labelled import METRICS, LabelledPretrain, drawn
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 

@@ -18,13 +18,14 @@ import torch
 from torch import nn
 
 from graft.core.registry import OBJECTIVES
+from graft.core.rows import in_batches
 from graft.core.runtime import Clock, Progress
 from graft.core.types import Dataset
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Objective
 from graft.engine.objective import Supervised as SupervisedObjective
 from graft.pretrain.base import decayed
-from graft.pretrain.labelled import LabelledPretrain, has_label, in_batches
+from graft.pretrain.labelled import LabelledPretrain, has_label
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 

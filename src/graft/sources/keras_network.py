@@ -45,10 +45,10 @@ class Weights(nn.Module):
                 self.register_buffer(name, value)
         self.link()
 
-    def link(self) -> None:
-        """Hand the tensors to the layer."""
+    def link(self, instead: dict[str, Tensor] | None = None) -> None:
+        """Hand the tensors to the layer, or others in the place of some."""
         for name, variable in self._variables.items():
-            variable._value = getattr(self, name)  # noqa: SLF001  (assign() would copy)
+            variable._value = (instead or {}).get(name, getattr(self, name))  # noqa: SLF001  (assign() would copy)
         if hasattr(self.layer[0], "finalize_state"):
             self.layer[0].finalize_state()  # Normalization keeps constants that it makes from its weights
 

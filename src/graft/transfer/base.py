@@ -57,6 +57,8 @@ class BaseTransfer(BaseEstimator, ABC):
 
     Attributes:
         needs_source: Whether it starts from a pretrained model (a constructor keyword ``source``).
+        kinds: Kinds of task that it can be fitted on.
+        on_request: Whether ``graft fit`` tries it only where ``--methods`` names it.
         simplicity: Rank from simple (0) to complex; the guard prefers the simpler of two equals.
         label: What to call it in a sentence.
         task_: The task it was fitted on.
@@ -65,6 +67,8 @@ class BaseTransfer(BaseEstimator, ABC):
     """
 
     needs_source: ClassVar[bool] = False
+    kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    on_request: ClassVar[bool] = False
     simplicity: ClassVar[int] = 0
     label: ClassVar[str] = ""
     name: ClassVar[str] = ""
@@ -101,10 +105,13 @@ class BaseTransfer(BaseEstimator, ABC):
 
         Raises:
             DataError: There are no labels.
+            UsageError: The task is none of its ``kinds``.
         """
         data = X if isinstance(X, Dataset) else load(X if y is None else (X, y))
         if data.y is None:
             raise DataError(f"{data.name} has no labels to learn from")
+        if data.task.kind not in self.kinds:
+            raise UsageError(f"{self.label} is for {' and '.join(self.kinds)}, not {data.task.kind}", hint="use probe")
         self.task_, self.recipe_, self.curve_ = data.task, recipe(data), []
         self.backbone_, self.temperature_, self.precision_ = None, 1.0, None
         self._fit(data, setting or Setting())

@@ -2,7 +2,8 @@
 
 Idea: adapt the representation itself.  Helps when: enough rows (hundreds), or a task far from the source's.
 Hurts when: a handful of rows per class, where it forgets more than it learns; then probe.
-References: Howard & Ruder (2018); Kumar et al. (2022), whose head-first start keeps features from being distorted.
+References: Howard & Ruder (2018); Kumar et al. (2022), whose step of training the head first ``head_start="probe"`` takes
+in closed form.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,23 +22,22 @@ from graft.core.registry import TRANSFERS
 from graft.core.runtime import bf16_is_faster, device, seeded
 from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec
-from graft.engine.callbacks import Callback, Checkpoint, State
+from graft.engine.callbacks import Callback, Checkpoint, Stopwatch
 from graft.engine.loop import History, fit
-from graft.engine.objective import Batch, Supervised
 from graft.engine.optim import discriminative_groups
 from graft.features import SAMPLE
 from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
 from graft.transfer.base import BaseTransfer, Setting
+from graft.transfer.batches import labelled_batches
+from graft.transfer.regularization import Regularization
 
-IN_MEMORY = 1 << 31  # bytes of encoded rows kept; above it rows are encoded again in every epoch
 MIN_STEPS = 150  # small data is seen often enough to take this many steps …
 MAX_EPOCHS = 20  # … but never more often than this
 HEAD_ROWS = 2_000  # rows that the head's start is fitted on: more cost a pass and change nothing that training keeps
 HEAD_SHARE = 4  # rows per feature from which the head starts from the probe; with fewer it nearly interpolates the rows
 WARM = 2  # steps before the clock counts
-SORTED_BATCHES = 50  # batches of similar length are cut from windows of this many
 
 
 @TRANSFERS.register("finetune")
@@ -48,7 +47,7 @@ class Finetune(BaseTransfer):
     On enough rows the head starts from the closed-form probe on the last layer; on few the probe fits them so well that
     no gradient is left for the network (200 rows of TREC: 0.85 held out against 0.88 from zero).  Token embeddings stay
     as they are, batches hold rows of similar length, and matrix products run in bfloat16 where the machine is faster
-    with it (weights stay float32).
+    with it (weights stay float32).  What stands after ``seed`` is off unless asked for.
 
     Args:
         source: URI or ``ModelSpec``.
@@ -63,7 +62,17 @@ class Finetune(BaseTransfer):
         optimizer: ``"adamw"``, ``"adam"`` or ``"sgd"``.
         head_start: ``"probe"``, ``"zero"``, or None: the probe from four rows per feature.
         dropout: Dropout inside the source while training; None leaves what the source was made with.
-        seed: Seed of order and dropout.
+        seed: Seed of order, dropout and what else is drawn.
+        schedule: After the warm-up ``"linear"`` or ``"cosine"`` to zero, or ``"constant"``.
+        gradual: Share of training over which blocks are unfrozen one by one from the top, after the head alone; 0 for none.
+        l2_sp: Strength a of a pull to the source's weights, w ← w - rate · a (w - w_0), instead of their decay; keeps a copy.
+        label_smoothing: Share of every label that is spread over all classes.
+        robust: q of the generalised cross-entropy (1 - p^q) / q for labels that may be wrong; 0.7 in the paper.
+        mixup: α of Beta(α, α), by which pairs of rows (of texts: of pooled features) are mixed.
+        augment: ``"crop"`` pictures at random, or ``"flip"`` half of the crops too; None for neither.
+        shrinkage: Weight of the squared smallest singular value of a batch's features; 0.001 in the paper.
+        average: ``"swa"``, the mean of the weights over the last part of training, or ``"ema"``, a moving average; a copy.
+        average_share: That part, or the memory of the moving average, as a share of training.
 
     Example:
         >>> from graft.transfer.finetune import Finetune
@@ -94,20 +103,26 @@ class Finetune(BaseTransfer):
         head_start: str | None = None,
         dropout: float | None = 0.0,
         seed: int = 0,
+        schedule: str = "linear",
+        gradual: float = 0.0,
+        l2_sp: float = 0.0,
+        label_smoothing: float = 0.0,
+        robust: float = 0.0,
+        mixup: float = 0.0,
+        augment: str | None = None,
+        shrinkage: float = 0.0,
+        average: str | None = None,
+        average_share: float = 0.25,
     ) -> None:
-        self.source = source
-        self.blocks = blocks
-        self.epochs = epochs
-        self.lr = lr
-        self.head_lr = head_lr
-        self.layer_decay = layer_decay
-        self.batch_size = batch_size
-        self.weight_decay = weight_decay
-        self.warmup = warmup
-        self.optimizer = optimizer
-        self.head_start = head_start
-        self.dropout = dropout
+        self.source, self.blocks, self.epochs = source, blocks, epochs
+        self.lr, self.head_lr, self.layer_decay = lr, head_lr, layer_decay
+        self.batch_size, self.weight_decay, self.warmup = batch_size, weight_decay, warmup
+        self.optimizer, self.head_start, self.dropout = optimizer, head_start, dropout
         self.seed = seed
+        self.schedule, self.gradual, self.l2_sp = schedule, gradual, l2_sp
+        self.label_smoothing, self.robust, self.mixup = label_smoothing, robust, mixup
+        self.augment, self.shrinkage = augment, shrinkage
+        self.average, self.average_share = average, average_share
 
     @classmethod
     def fits(cls, spec: ModelSpec) -> str:
@@ -129,24 +144,28 @@ class Finetune(BaseTransfer):
         with seeded(self.seed):
             backbone = self._backbone(some)
             head = _zero_head(backbone, some)
-            self._train(backbone, head, some, Setting(), steps=steps + WARM, callbacks=[_Stopwatch(times)])
+            self._train(backbone, head, some, Setting(), steps=steps + WARM, callbacks=[Stopwatch(times)])
         return float(np.mean(np.diff(times)[WARM:]))
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         if self.head_start not in (None, "probe", "zero"):
             raise UsageError(f"no head start {self.head_start!r}", hint="use probe, zero, or None")
+        Regularization.of(self).check(data.task)
         with seeded(self.seed):
             backbone = self._backbone(data)
             head = self._head(backbone, data, setting)
             callbacks = [Checkpoint(setting.checkpoint)] if setting.checkpoint else []
             history = self._train(backbone, head, data, setting, steps=self.steps(len(data)), callbacks=callbacks)
             self.curve_, self.stopped_ = history.points, history.stopped
-            self.backbone_ = backbone.requires_grad_(requires_grad=False).eval()
-            before = f"{backbone.spec.objective}, then " if backbone.spec.objective else ""
-            learned = f"{before}{data.task.kind} of {data.name} ({len(data):,} rows)"
-            backbone.spec = dataclasses.replace(backbone.spec, objective=learned)
-            self.head_ = LinearHead.from_module(head)
-            self._features(data.select(np.arange(min(len(data), SAMPLE))), None)  # settles the precision
+            self._settle(backbone, LinearHead.from_module(head), data)
+
+    def _settle(self, backbone: Backbone, head: LinearHead, data: Dataset) -> None:
+        """Keep what was trained, say so, and choose the precision that rows are read with."""
+        before = f"{backbone.spec.objective}, then " if backbone.spec.objective else ""
+        learned = f"{before}{data.task.kind} of {data.name} ({len(data):,} rows)"
+        backbone.spec = dataclasses.replace(backbone.spec, objective=learned)
+        self.backbone_, self.head_ = backbone.requires_grad_(requires_grad=False).eval(), head
+        self._features(data.select(np.arange(min(len(data), SAMPLE))), None)
 
     def _train(
         self,
@@ -161,24 +180,18 @@ class Finetune(BaseTransfer):
         self._freeze(backbone)
         if self.dropout is not None:
             backbone.set_dropout(self.dropout)
-        groups = discriminative_groups(
-            backbone.layer_groups(),
-            head,
-            lr=self.lr,
-            head_lr=self.head_lr,
-            layer_decay=self.layer_decay,
-            weight_decay=self.weight_decay,
-        )
+        options = Regularization.of(self)
         return fit(
-            Supervised(backbone, head, data.task, groups),
+            options.objective(backbone, head, data.task, self._groups(backbone, head)),
             labelled_batches(backbone, data, self.batch_size, self.seed),
             steps=steps,
             optimizer=self.optimizer,
             warmup=self.warmup,
+            schedule=options.rate,
             precision="bf16" if bf16_is_faster() else "fp32",
             device=device(),
             clock=setting.clock,
-            callbacks=callbacks,
+            callbacks=options.around(backbone, callbacks, steps),
             progress=setting.progress,
             name=self.label,
         )
@@ -186,6 +199,18 @@ class Finetune(BaseTransfer):
     def _freeze(self, backbone: Backbone) -> None:
         """Say which weights stay as they are."""
         backbone.freeze_below(self.blocks)
+
+    def _groups(self, backbone: Backbone, head: torch.nn.Module) -> list[dict[str, Any]]:
+        """What is trained, with its rates."""
+        return discriminative_groups(
+            backbone.layer_groups(),
+            head,
+            lr=self.lr,
+            head_lr=self.head_lr,
+            layer_decay=self.layer_decay,
+            weight_decay=0.0 if self.l2_sp else self.weight_decay,
+            head_decay=self.weight_decay,
+        )
 
     def _backbone(self, data: Dataset) -> Backbone:
         """The network to train; an opened source is copied, as training changes it."""
@@ -220,72 +245,6 @@ class Finetune(BaseTransfer):
 
 def _zero_head(backbone: Backbone, data: Dataset) -> torch.nn.Linear:
     head = torch.nn.Linear(backbone.spec.hidden_size, data.task.outputs)
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
+    for parameter in head.parameters():
+        torch.nn.init.zeros_(parameter)
     return head
-
-
-class _Stopwatch(Callback):
-    """Notes when a training starts and when each step ends."""
-
-    def __init__(self, times: list[float]) -> None:
-        self.times = times
-
-    def on_start(self, state: State) -> None:
-        del state
-        self.times[:] = [time.perf_counter()]
-
-    def on_step(self, state: State) -> bool:
-        del state
-        self.times.append(time.perf_counter())
-        return False
-
-
-def labelled_batches(backbone: Backbone, data: Dataset, batch_size: int, seed: int) -> Callable[[int], Iterator[Batch]]:
-    """Batches of one epoch in an order of its own: windows of shuffled rows, cut into batches of similar length.
-
-    Sorting inside windows keeps nearly all padding away and leaves the order random; the batches of a window come in
-    random order too.
-    """
-    sample = backbone.preprocess(data.take(slice(0, min(len(data), 64))))
-    fits = _bytes(sample) / max(1, len(sample)) * len(data) <= IN_MEMORY
-    encoded = _encode(backbone, data) if fits else None
-    lengths = None if encoded is None else np.asarray([backbone.length(row) for row in encoded])
-    dtype = np.int64 if data.task.is_classification else np.float32
-    y = torch.from_numpy(np.asarray(data.y, dtype=dtype))
-    weights = data.task.sample_weights(data.y)
-    weight = None if weights is None else torch.from_numpy(weights.astype(np.float32))
-
-    def batches(epoch: int) -> Iterator[Batch]:
-        rng = np.random.default_rng((seed, epoch))
-        for rows in _bucketed(rng, len(data), batch_size, lengths):
-            some = backbone.preprocess(data.take(rows)) if encoded is None else [encoded[row] for row in rows]
-            batch = dict(backbone.collate(some))
-            batch["y"] = y[rows]
-            if weight is not None:
-                batch["weight"] = weight[rows]
-            yield batch
-
-    return batches
-
-
-def _encode(backbone: Backbone, data: Dataset) -> list[Any]:
-    encoded: list[Any] = []
-    for start in range(0, len(data), 4096):
-        encoded += backbone.preprocess(data.take(slice(start, start + 4096)))
-    return encoded
-
-
-def _bytes(encoded: list[Any]) -> int:
-    return sum(int(getattr(row, "nbytes", 1024)) for row in encoded)
-
-
-def _bucketed(rng: np.random.Generator, n: int, size: int, lengths: np.ndarray | None) -> Iterator[np.ndarray]:
-    order = rng.permutation(n)
-    for start in range(0, n, size * SORTED_BATCHES):
-        window = order[start : start + size * SORTED_BATCHES]
-        if lengths is not None:
-            window = window[np.argsort(lengths[window], kind="stable")]
-        batches = [window[at : at + size] for at in range(0, len(window), size)]
-        for index in rng.permutation(len(batches)):
-            yield batches[index]

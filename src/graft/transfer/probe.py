@@ -1,8 +1,9 @@
-"""Probe: the source stays as it is; a linear head on its pooled layers is fitted in closed form.
+"""Probe: the source stays as it is; a head on its pooled layers is fitted in closed form.
 
 Idea: the representation is good, only the read-out is new.  Helps when: few rows, or a source close to the task.
 Hurts when: many rows and a task far from what the source was trained on; then fine-tune.
-Reference: Alain & Bengio (2016), Understanding intermediate layers using linear classifier probes.
+References: Alain & Bengio (2016), Understanding intermediate layers using linear classifier probes; Peters et al. (2018)
+for a mixture of layers; Ledoit & Wolf (2004) for the covariance of discriminant analysis; Dudani (1976) for neighbours.
 """
 
 from __future__ import annotations
@@ -11,22 +12,33 @@ from typing import Any
 
 import numpy as np
 
+from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec
 from graft.nn.heads import LinearHead, fit_probe
+from graft.nn.neighbours import NeighbourHead, fit_neighbours
 from graft.sources.base import Backbone
 from graft.transfer.base import BaseTransfer, Setting
+
+HEADS = ("linear", "lda", "knn")
 
 
 @TRANSFERS.register("probe")
 class Probe(BaseTransfer):
     """Ridge or logistic regression on frozen features; layers and strength on left-out rows, calibrated probabilities.
 
+    Beside them stand discriminant analysis, whose one strength is known without trying, and nearest neighbours, which draw
+    classes of any shape but keep the training features: 2 bytes for each of rows · columns, in memory and on disk.
+
     Args:
         source: URI, ``ModelSpec`` or opened ``Backbone``.
-        layers: ``"auto"`` (last, upper half or all, by leave-one-out), ``"last"``, or layer indices.
-        loss: ``"squared"``, in closed form, or ``"logistic"``, slower and better where there are many classes.
+        layers: ``"auto"`` (last, upper half or all, by leave-one-out), ``"last"``, ``"concatenated"`` (all), ``"mix"`` (a
+            mean of all, with shares that predict left-out rows best; not for neighbours), or layer indices.
+        loss: Of the linear head: ``"squared"``, in closed form, or ``"logistic"``, slower and better where there are many
+            classes.
+        head: ``"linear"``, ``"lda"`` (discriminant analysis with a shrunken covariance) or ``"knn"`` (neighbours by cosine,
+            the near ones weigh more, how many by leave-one-out).
 
     Example:
         >>> from graft.transfer.probe import Probe
@@ -41,21 +53,41 @@ class Probe(BaseTransfer):
     needs_source = True
     simplicity = 2
 
+    head_: LinearHead | NeighbourHead
+
     def __init__(
         self,
         source: str | ModelSpec | Backbone | None = None,
         *,
         layers: str | tuple[int, ...] = "auto",
         loss: str = "squared",
+        head: str = "linear",
     ) -> None:
         self.source = source
         self.layers = layers
         self.loss = loss
+        self.head = head
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
+        loss = self._loss(classes=data.task.is_classification)
         self.backbone_ = self._open()
         features = self._features(data, setting.store, setting)
-        self.head_ = fit_probe(features, data.y, data.task, layers=self.layers, loss=self.loss)
+        if self.head == "knn":
+            self.head_ = fit_neighbours(features, data.y, data.task, layers=self.layers)
+        else:
+            self.head_ = fit_probe(features, data.y, data.task, layers=self.layers, loss=loss)
+
+    def _loss(self, *, classes: bool) -> str:
+        """The loss of a linear map; refuses what does not go together before anything is opened."""
+        if self.head not in HEADS:
+            raise UsageError(f"no head {self.head!r}", hint=f"use {', '.join(HEADS)}")
+        if self.head != "linear" and self.loss != "squared":
+            raise UsageError(f"the head {self.head} has no loss {self.loss!r}", hint="leave one of them out")
+        if self.head == "lda" and not classes:
+            raise UsageError("discriminant analysis needs classes", hint="use head='linear' or 'knn' for a regression")
+        if self.head == "knn" and self.layers == "mix":
+            raise UsageError("neighbours cannot mix layers", hint="use layers='concatenated' or head='linear'")
+        return "lda" if self.head == "lda" else self.loss
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         return self.head_.outputs(self._features(data, store), self.task_)
@@ -65,4 +97,4 @@ class Probe(BaseTransfer):
 
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         del state
-        self.head_ = LinearHead.from_arrays(arrays)
+        self.head_ = (NeighbourHead if self.head == "knn" else LinearHead).from_arrays(arrays)

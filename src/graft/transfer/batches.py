@@ -1,0 +1,51 @@
+"""Labelled rows as batches of similar length, in an order that a seed decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from graft.core.rows import in_batches
+from graft.core.types import Dataset
+from graft.engine.objective import Batch
+from graft.sources.base import Backbone
+
+IN_MEMORY = 1 << 31  # bytes of encoded rows kept; above it rows are encoded again in every epoch
+
+
+def labelled_batches(backbone: Backbone, data: Dataset, batch_size: int, seed: int) -> Callable[[int], Iterator[Batch]]:
+    """Batches of one epoch in an order of its own, rows of similar length together."""
+    sample = backbone.preprocess(data.take(slice(0, min(len(data), 64))))
+    fits = _bytes(sample) / max(1, len(sample)) * len(data) <= IN_MEMORY
+    encoded = _encode(backbone, data) if fits else None
+    lengths = None if encoded is None else np.asarray([backbone.length(row) for row in encoded])
+    dtype = np.int64 if data.task.is_classification else np.float32
+    y = torch.from_numpy(np.asarray(data.y, dtype=dtype))
+    weights = data.task.sample_weights(data.y)
+    weight = None if weights is None else torch.from_numpy(weights.astype(np.float32))
+
+    def batches(epoch: int) -> Iterator[Batch]:
+        rng = np.random.default_rng((seed, epoch))
+        for rows in in_batches(rng.permutation(len(data)), batch_size, lengths, rng):
+            some = backbone.preprocess(data.take(rows)) if encoded is None else [encoded[row] for row in rows]
+            batch = dict(backbone.collate(some))
+            batch["y"] = y[rows]
+            if weight is not None:
+                batch["weight"] = weight[rows]
+            yield batch
+
+    return batches
+
+
+def _encode(backbone: Backbone, data: Dataset) -> list[Any]:
+    encoded: list[Any] = []
+    for start in range(0, len(data), 4096):
+        encoded += backbone.preprocess(data.take(slice(start, start + 4096)))
+    return encoded
+
+
+def _bytes(encoded: list[Any]) -> int:
+    return sum(int(getattr(row, "nbytes", 1024)) for row in encoded)

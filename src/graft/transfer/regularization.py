@@ -1,0 +1,87 @@
+"""The regularisers of a fine-tuning, read off its keywords: checked, and turned into an objective and callbacks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self
+
+from torch import nn
+
+from graft.core.errors import UsageError
+from graft.core.types import Task
+from graft.engine.callbacks import Callback
+from graft.engine.objective import Supervised
+from graft.engine.optim import make_schedule
+from graft.engine.regularizers import Regularized, Terms, within
+from graft.engine.weights import StartingPoint, Unfreezing, WeightAverage
+from graft.nn.augmentation import cropped
+from graft.sources.base import Backbone
+
+VIEWS = ("crop", "flip")
+SMALLEST_CROP = 0.5  # share of a picture's area that a random crop keeps at least
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """Keywords of ``Finetune`` that are off by default, under the names they have there."""
+
+    schedule: str
+    gradual: float
+    l2_sp: float
+    label_smoothing: float
+    robust: float
+    mixup: float
+    augment: str | None
+    shrinkage: float
+    average: str | None
+    average_share: float
+
+    @classmethod
+    def of(cls, transfer: Any) -> Self:
+        """The keywords of a transfer."""
+        return cls(**{item.name: getattr(transfer, item.name) for item in dataclasses.fields(cls)})
+
+    def check(self, task: Task) -> None:
+        """Refuse what is unknown, out of range, or means nothing for the task.
+
+        Raises:
+            UsageError: Something is.
+        """
+        if self.augment is not None and self.augment not in VIEWS:
+            raise UsageError(f"no augmentation {self.augment!r}", hint=f"use {' or '.join(VIEWS)}, or None")
+        if self.augment and task.modality != "image":
+            raise UsageError(f"augment is for pictures, not for {task.modality}", hint="leave it at None")
+        make_schedule(self.schedule)
+        self.terms.check(task)
+        within("gradual", self.gradual, 0, 1)
+        within("l2_sp", self.l2_sp, 0)
+        if self.average is not None:
+            WeightAverage(self.average, share=self.average_share, steps=1)
+
+    @property
+    def terms(self) -> Terms:
+        """What changes the loss."""
+        return Terms(self.label_smoothing, self.robust, self.mixup, self.shrinkage)
+
+    @property
+    def rate(self) -> Callable[[float, float], float]:
+        """The schedule."""
+        return make_schedule(self.schedule)
+
+    def objective(self, backbone: Backbone, head: nn.Module, task: Task, groups: list[dict[str, Any]]) -> Supervised:
+        """The plain objective where nothing changes the loss."""
+        if self.terms == Terms() and self.augment is None:
+            return Supervised(backbone, head, task, groups)
+        view = partial(cropped, flip=self.augment == "flip", smallest=SMALLEST_CROP) if self.augment else None
+        return Regularized(backbone, head, task, groups, terms=self.terms, view=view)
+
+    def around(self, backbone: Backbone, callbacks: Sequence[Callback], steps: int) -> list[Callback]:
+        """Callbacks with those that are asked for here: what a checkpoint has to keep before it, what follows after."""
+        before: list[Callback] = [StartingPoint(backbone.parameters(), self.l2_sp)] if self.l2_sp else []
+        if self.average is not None:
+            before.append(WeightAverage(self.average, share=self.average_share, steps=steps))
+        after = [Unfreezing(backbone.layer_groups(), self.gradual)] if self.gradual else []
+        return [*before, *callbacks, *after]
