@@ -23,7 +23,7 @@ def corpus(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[
             rows = _write(Path(folders.data), work / "corpus.txt", size * 1_000_000)
             per_epoch = size * 1_000_000 / experiment["letters_per_token"] / (128 * 32)
             command = [
-                sys.executable, "-m", "graft.cli", "pretrain", "corpus.txt", "--objective", "masked", "--size", "tiny",
+                sys.executable, "-m", "graft", "pretrain", "corpus.txt", "--objective", "masked", "--size", "tiny",
                 "--epochs", f"{experiment['steps'] / per_epoch:.6f}", "--budget", "3h", "--out", "source", "--quiet",
             ]  # fmt: skip
             seconds, anonymous, peak = measured(command, work)

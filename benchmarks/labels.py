@@ -17,7 +17,7 @@ from benchmarks import sets
 ALL = 0  # as a count: every label
 BATCH = 32
 RATE = 5e-4  # of fine-tuning what was made here
-STEPS = (100, 1000)  # of a training at least and at most; in between 15 passes over the rows
+STEPS = (200, 1000)  # of a training at least and at most; in between 15 passes over the rows
 
 
 def labels(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:

@@ -38,7 +38,7 @@ def scale(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[l
                 "--quiet",
             ]
             for step, command in (("fit", fit), ("predict", ["predict", "run", "data.csv", "--out", "p.csv"])):
-                seconds, anonymous, peak = measured([sys.executable, "-m", "graft.cli", *command], work)
+                seconds, anonymous, peak = measured([sys.executable, "-m", "graft", *command], work)
                 row = {
                     "set": f"{count:,} rows",
                     "system": f"graft {step}",

@@ -21,7 +21,7 @@ RUNS = Path("runs") / "demo"
 
 def graft(*arguments: str) -> None:
     print(f"\n$ graft {' '.join(arguments)}", flush=True)
-    code = subprocess.run([sys.executable, "-m", "graft.cli", *arguments], check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "graft", *arguments], check=False).returncode
     if code:
         sys.exit(code)
 

@@ -129,7 +129,7 @@ def process(*arguments, cwd, env=None, **options):
     """Start ``graft`` as a process of its own."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | (env or {})
     return subprocess.Popen(
-        [sys.executable, "-m", "graft.cli", *map(str, arguments)],
+        [sys.executable, "-m", "graft", *map(str, arguments)],
         cwd=cwd, env=environment, **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options),
     )  # fmt: skip
 

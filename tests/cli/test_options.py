@@ -49,7 +49,7 @@ def test_help_of_fit_shows_defaults_and_choices(graft):
 def test_help_answers_at_once(arguments):
     def seconds():
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "graft.cli", *arguments], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-m", "graft", *arguments], capture_output=True, check=True)
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(6)) < 0.5

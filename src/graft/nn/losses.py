@@ -9,7 +9,7 @@ import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor
 
 ROWS = 512  # rows whose scores are held at a time …
-FEW = 64  # … and rows that are exponentiated at a time: with ten thousand tokens they stay in the cache of a core
+FEW = 32  # … and rows that are exponentiated at a time: with ten thousand tokens they stay in the cache of a core
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -70,8 +70,9 @@ def _pass(
     to_bias = torch.zeros_like(bias, dtype=exact)
     buffer = torch.empty(min(FEW, len(low)), len(weight), dtype=exact, device=low.device)
     offset = bias.to(weight.dtype)
+    products = torch.empty(min(ROWS, len(low)), len(weight), dtype=weight.dtype, device=low.device)  # fresh pages cost time
     for some in _chunks(len(low), ROWS):
-        product = torch.addmm(offset, low[some], weight.T)
+        product = torch.addmm(offset, low[some], weight.T, out=products[: len(low[some])])
         classes, found = wanted[some, None], losses[some]
         for rows in _chunks(len(product), FEW):
             here, chance = classes[rows], buffer[: len(product[rows])].copy_(product[rows])

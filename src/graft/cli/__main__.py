@@ -1,8 +1,0 @@
-"""``python -m graft.cli``."""
-
-import sys
-
-from graft.cli import main
-
-if __name__ == "__main__":
-    sys.exit(main())
