@@ -70,7 +70,8 @@ def _pass(
     to_bias = torch.zeros_like(bias, dtype=exact)
     buffer = torch.empty(min(FEW, len(low)), len(weight), dtype=exact, device=low.device)
     offset = bias.to(weight.dtype)
-    products = torch.empty(min(ROWS, len(low)), len(weight), dtype=weight.dtype, device=low.device)  # fresh pages cost time
+    # one piece of memory for all products: fresh pages cost time
+    products = torch.empty(min(ROWS, len(low)), len(weight), dtype=weight.dtype, device=low.device)
     for some in _chunks(len(low), ROWS):
         product = torch.addmm(offset, low[some], weight.T, out=products[: len(low[some])])
         classes, found = wanted[some, None], losses[some]
