@@ -20,16 +20,15 @@ from torch import nn
 from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset, ModelSpec
-from graft.engine.callbacks import Callback, State
 from graft.engine.loop import History
 from graft.engine.optim import discriminative_groups
 from graft.sources.base import Backbone
 from graft.sources.keras_network import KerasBackbone
-from graft.sources.pictures import keep_statistics
 from graft.sources.words import WORD_VECTORS
 from graft.transfer.base import Setting
 from graft.transfer.finetune import Finetune
 from graft.transfer.injection import adaptable, import_peft, inject, merge
+from graft.transfer.regularization import StillStatistics
 
 RATES = {"lora": 1.2e-3, "dora": 1.2e-3, "ia3": 3e-3}  # ten times that of fine-tuning; that of the paper on IA3
 WITHOUT_LAYERS = (WORD_VECTORS, "mean", "lstm", "gru")  # tables, and weights that belong to no layer of their own
@@ -148,7 +147,7 @@ class Adapters(Finetune):
         super()._fit(data, setting)
 
     def _train(self, backbone: Backbone, head: nn.Linear, data: Dataset, setting: Setting, **more: Any) -> History:
-        more["callbacks"] = [*more["callbacks"], _Still()]
+        more["callbacks"] = [*more["callbacks"], StillStatistics()]
         history = super()._train(backbone, head, data, setting, **more)
         merge(backbone)
         return history
@@ -213,10 +212,3 @@ class Adapters(Finetune):
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         super()._restore(state, arrays)
         self.trained_ = dict(state["trained"])
-
-
-class _Still(Callback):
-    """Leave BatchNorm statistics as they are: they belong to the frozen weights."""
-
-    def on_start(self, state: State) -> None:
-        keep_statistics(state.objective)

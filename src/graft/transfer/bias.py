@@ -18,13 +18,12 @@ from torch import nn
 from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset, ModelSpec
-from graft.engine.callbacks import Callback, State
 from graft.engine.loop import History
 from graft.sources.base import Backbone
-from graft.sources.pictures import keep_statistics
 from graft.sources.words import WORD_VECTORS
 from graft.transfer.base import Setting
 from graft.transfer.finetune import Finetune
+from graft.transfer.regularization import StillStatistics
 
 SHIFT = re.compile(r"(^|[._])(bias|beta)(_[^.]*)?$")  # …dense.bias, lstm.bias_hh_l0, Keras's 1_bias and 2_beta
 
@@ -106,7 +105,7 @@ class BiasOnly(Finetune):
         return ""
 
     def _train(self, backbone: Backbone, head: nn.Linear, data: Dataset, setting: Setting, **more: Any) -> History:
-        more["callbacks"] = [*more["callbacks"], _Still()]
+        more["callbacks"] = [*more["callbacks"], StillStatistics()]
         return super()._train(backbone, head, data, setting, **more)
 
     def _freeze(self, backbone: Backbone) -> None:
@@ -134,10 +133,3 @@ class BiasOnly(Finetune):
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         super()._restore(state, arrays)
         self.trained_ = dict(state["trained"])
-
-
-class _Still(Callback):
-    """Leave BatchNorm statistics as they are: they belong to the frozen weights."""
-
-    def on_start(self, state: State) -> None:
-        keep_statistics(state.objective)

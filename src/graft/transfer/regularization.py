@@ -1,4 +1,4 @@
-"""The regularisers of a fine-tuning, read off its keywords: checked, and turned into an objective and callbacks."""
+"""What a fine-tuning adds to loop and loss: regularisers read off its keywords, and statistics that stay."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from torch import nn
 
 from graft.core.errors import UsageError
 from graft.core.types import Task
-from graft.engine.callbacks import Callback
+from graft.engine.callbacks import Callback, State
 from graft.engine.objective import Supervised
 from graft.engine.optim import make_schedule
 from graft.engine.regularizers import Regularized, Terms, within
 from graft.engine.weights import StartingPoint, Unfreezing, WeightAverage
 from graft.nn.augmentation import cropped
 from graft.sources.base import Backbone
+from graft.sources.pictures import keep_statistics
 
 VIEWS = ("crop", "flip")
 SMALLEST_CROP = 0.5  # share of a picture's area that a random crop keeps at least
@@ -85,3 +86,10 @@ class Regularization:
             before.append(WeightAverage(self.average, share=self.average_share, steps=steps))
         after = [Unfreezing(backbone.layer_groups(), self.gradual)] if self.gradual else []
         return [*before, *callbacks, *after]
+
+
+class StillStatistics(Callback):
+    """Leave BatchNorm statistics as they are where they belong to frozen weights."""
+
+    def on_start(self, state: State) -> None:
+        keep_statistics(state.objective)
