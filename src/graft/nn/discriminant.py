@@ -14,6 +14,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
 from graft.core.errors import DataError
+from graft.core.rows import evenly_spaced
 
 BLOCK = 4096  # rows in work at a time
 LEFT_OUT = 20_000  # rows whose left-out scores are kept
@@ -90,7 +91,7 @@ def fit_discriminant(
     inner = -0.5 * np.einsum("kd,dk->k", moved, solved) + np.log(mass / mass.sum())
     coef, intercept = np.zeros((d, classes)), np.full(classes, inner.min() - UNSEEN)
     coef[:, seen], intercept[seen] = solved, inner - centre @ solved
-    rows = np.linspace(0, n - 1, min(n, LEFT_OUT)).astype(np.int64)
+    rows = evenly_spaced(n, LEFT_OUT)
     rows = rows[counts[y[rows]] > 1]
     factor = cholesky((1 - gamma) / max(1, n - 1) * scatter + ridge * np.eye(d), lower=True)
     left = _LeftOut(factor, means, counts[seen], mass, (1 - gamma) / max(1, n - 1))

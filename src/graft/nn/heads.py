@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graft.core.errors import UsageError
+from graft.core.rows import evenly_spaced
 from graft.core.types import Features, Task
 from graft.nn.calibration import fit_temperature, nll
 from graft.nn.discriminant import fit_discriminant
@@ -190,7 +191,7 @@ def _mixed(features: Features, y: np.ndarray, task: Task) -> MixedRows:
         raise UsageError(f"layers of the widths {widths} cannot be mixed", hint="use layers='concatenated'")
     every = tuple(range(features.layers))
     scale = layer_scale(features, every)
-    some = np.linspace(0, len(y) - 1, min(len(y), MIX_ROWS)).astype(np.int64)
+    some = evenly_spaced(len(y), MIX_ROWS)
     parts = LayerRows(features, every, scale)[some].reshape(len(some), len(every), -1).transpose(1, 0, 2)
     wanted, weight = targets(y[some], task)[:], task.sample_weights(y[some])
     strength = fit_ridge(parts.mean(axis=0), wanted, weight=weight).strength

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from graft.core.errors import UsageError
+from graft.core.rows import evenly_spaced
 from graft.core.types import Features
 
 IN_MEMORY = 1 << 26  # bytes of float32 features read at once; above it they are read block by block
@@ -77,7 +78,7 @@ class MixedRows(LayerRows):
 
 def layer_scale(features: Features, layers: Sequence[int]) -> np.ndarray:
     """Root mean square of each layer about its mean, repeated over its columns, from at most 4096 rows."""
-    some = np.linspace(0, len(features) - 1, min(len(features), 4096)).astype(np.int64)
+    some = evenly_spaced(len(features), 4096)
     widths = [features.sizes[layer] for layer in layers]
     values = features.layer(*layers, rows=some)
     parts = np.split(values - values.mean(axis=0), np.cumsum(widths)[:-1], axis=1)
@@ -133,7 +134,7 @@ def choose_layers(
     """What ``one`` fits on the option with the smallest left-out error, found on at most ``CHOOSE_ROWS`` rows."""
     if len(options) == 1:
         return one(features, y, options[0])
-    some = np.linspace(0, len(y) - 1, min(len(y), CHOOSE_ROWS)).astype(np.int64)
+    some = evenly_spaced(len(y), CHOOSE_ROWS)
     sample = features.select(features.rows[some])
     fits = [one(sample, y[some], option) for option in options]
     best = min(range(len(fits)), key=lambda index: fits[index].error)

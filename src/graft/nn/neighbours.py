@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from graft.core.errors import DataError
+from graft.core.rows import evenly_spaced
 from graft.core.types import Features, Task
 from graft.nn.calibration import fit_temperature, nll
 from graft.nn.heads import to_outputs
@@ -165,7 +166,7 @@ def _fit(features: Features, y: np.ndarray, task: Task, layers: tuple[int, ...])
 def _chosen(head: NeighbourHead, y: np.ndarray, task: Task) -> NeighbourHead:
     """The head with the number of neighbours that answers best for rows left out."""
     n = len(head.rows)
-    asked = np.linspace(0, n - 1, min(n, LEFT_OUT)).astype(np.int64)
+    asked = evenly_spaced(n, LEFT_OUT)
     counts = [count for count in COUNTS if count < n - 1] or [1]
     size = max(1, CLOSE // n)
     parts = [asked[start : start + size] for start in range(0, len(asked), size)]

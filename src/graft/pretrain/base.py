@@ -279,6 +279,20 @@ def held_out_rows(rows: int, seed: int) -> np.ndarray:
     return held_out
 
 
+def hidden_share(gap: str, asked: float | None, shares: dict[str, float]) -> float:
+    """The share that a gap hides: the one asked for, or the usual one of that kind of gap.
+
+    Raises:
+        UsageError: There is no such gap, or the share leaves nothing to see or nothing to fill in.
+    """
+    if gap not in shares:
+        raise UsageError(f"no gap {gap!r}", hint=f"use {' or '.join(shares)}")
+    share = shares[gap] if asked is None else asked
+    if not 0 < share < 1:
+        raise UsageError(f"a share of {share} cannot be hidden", hint="use one between 0 and 1")
+    return share
+
+
 def choose_encoder(asked: str | None, names: tuple[str, ...], label: str) -> str:
     """The encoder asked for, or the first that the objective can train.
 

@@ -17,13 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from graft.core.errors import UsageError
 from graft.core.registry import OBJECTIVES
 from graft.core.runtime import Progress
 from graft.core.types import Dataset
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.decoders import MapDecoder
-from graft.pretrain.base import decayed
+from graft.pretrain.base import decayed, hidden_share
 from graft.pretrain.sounds import AS_PICTURES, SHOWN, SoundPretrain, rows_of
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
@@ -125,10 +124,7 @@ class MaskedAudio(SoundPretrain):
     def _start(
         self, data: Dataset, folder: Path, progress: Progress
     ) -> tuple[Backbone, Objective, Callable[[int], Iterable[Batch]], int]:
-        if self._gap not in SHARES:
-            raise UsageError(f"no gap {self.gap!r}", hint=f"use {' or '.join(SHARES)}")
-        if not 0 < self._share < 1:
-            raise UsageError(f"a share of {self.hidden} cannot be hidden", hint="use one between 0 and 1")
+        hidden_share(self._gap, self.hidden, SHARES)  # refused before anything is read
         return super()._start(data, folder, progress)
 
     @property
@@ -138,7 +134,7 @@ class MaskedAudio(SoundPretrain):
 
     @property
     def _share(self) -> float:
-        return SHARES[self._gap] if self.hidden is None else self.hidden
+        return hidden_share(self._gap, self.hidden, SHARES)
 
     def _objective(self, backbone: NativeBackbone) -> Filling:
         width = backbone.spec.hidden_size

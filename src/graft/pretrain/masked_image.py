@@ -19,7 +19,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor, nn
 
-from graft.core.errors import UsageError
 from graft.core.registry import OBJECTIVES
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Progress
@@ -27,7 +26,7 @@ from graft.core.types import Dataset
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.decoders import MapDecoder, PatchDecoder
 from graft.nn.patches import cut, joined
-from graft.pretrain.base import decayed
+from graft.pretrain.base import decayed, hidden_share
 from graft.pretrain.pictures import PicturePretrain, as_pictures, as_pixels, patch_of, sheet
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
@@ -181,10 +180,7 @@ class MaskedImage(PicturePretrain):
     def _start(
         self, data: Dataset, folder: Path, progress: Progress
     ) -> tuple[Backbone, Objective, Callable[[int], Iterable[Batch]], int]:
-        if self._gap not in SHARES:
-            raise UsageError(f"no gap {self.gap!r}", hint=f"use {' or '.join(SHARES)}")
-        if not 0 < self._share < 1:
-            raise UsageError(f"a share of {self.hidden} cannot be hidden", hint="use one between 0 and 1")
+        hidden_share(self._gap, self.hidden, SHARES)  # refused before anything is read
         return super()._start(data, folder, progress)
 
     @property
@@ -193,7 +189,7 @@ class MaskedImage(PicturePretrain):
 
     @property
     def _share(self) -> float:
-        return SHARES[self._gap] if self.hidden is None else self.hidden
+        return hidden_share(self._gap, self.hidden, SHARES)
 
     def _objective(self, backbone: NativeBackbone) -> Objective:
         side, width, channels = self.reader_.size, backbone.spec.hidden_size, self.channels

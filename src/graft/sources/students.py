@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from graft.core.errors import SourceError, UsageError
 from graft.core.registry import MODALITIES
+from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset, ModelSpec
 from graft.nn.encoders import ENCODERS, SIZES, size_of
 from graft.sources.base import Backbone, describe_model
@@ -100,7 +99,7 @@ def fresh_reader(data: Dataset, encoder: str, *, vocabulary: int) -> Reader:
     if modality == "text":
         return TextReader.build(_texts(data), vocabulary=vocabulary)
     if modality == "image":
-        some = np.unique(np.linspace(0, len(data) - 1, min(SEEN, len(data))).astype(np.int64))
+        some = evenly_spaced(len(data), SEEN)
         return ImageReader.build(data.take(some))
     if modality == "audio":
         return AudioReader.of(data, form="picture" if encoder in AS_PICTURES else "frames")

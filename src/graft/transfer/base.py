@@ -28,7 +28,7 @@ from graft.core.types import Dataset, Features, ModelSpec, Task
 from graft.data.load import load, recipe
 from graft.features import encode, extract
 from graft.nn.calibration import fit_temperature
-from graft.nn.heads import to_outputs
+from graft.nn.heads import LinearHead, to_outputs
 from graft.sources.base import Backbone, open_model
 
 BLOCK = 4096  # rows predicted at a time, so memory does not grow with the data
@@ -190,6 +190,12 @@ class BaseTransfer(BaseEstimator, ABC):
             features = encode(self.backbone_, data.take(), precision=self.precision_ or "auto")
         self.precision_ = features.precision  # once per model: later rows must not be read with another precision
         return features
+
+    def _read_out(self, head: LinearHead, data: Dataset) -> np.ndarray:
+        """Outputs of a head on features that are computed block by block and forgotten."""
+        blocks = range(0, max(1, len(data)), BLOCK)
+        parts = [data.select(np.arange(start, min(start + BLOCK, len(data)))) for start in blocks]
+        return np.concatenate([head.outputs(self._features(part, None), self.task_) for part in parts])
 
     # -- disk --------------------------------------------------------------------------------------------------------
 

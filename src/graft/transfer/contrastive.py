@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, bf16_is_faster, device, seeded
 from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec
@@ -39,7 +40,7 @@ from graft.nn.losses import supervised_contrastive
 from graft.nn.views import SHIFT_DRAWS, shifted
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
-from graft.transfer.base import BLOCK, BaseTransfer, Setting
+from graft.transfer.base import BaseTransfer, Setting
 
 STEPS = 10  # per root of the number of classes, and once more: 24 for two classes, 34 for six, 98 for 77
 PASSES = 2  # over the rows, where that is more steps, but never more than twice as many
@@ -206,9 +207,7 @@ class ContrastiveFewShot(BaseTransfer):
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         del store  # tuned weights are used once per row: nothing to keep
-        blocks = range(0, max(1, len(data)), BLOCK)
-        parts = [data.select(np.arange(start, min(start + BLOCK, len(data)))) for start in blocks]
-        return np.concatenate([self.head_.outputs(self._features(part, None), self.task_) for part in parts])
+        return self._read_out(self.head_, data)
 
     def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"strength": self.head_.strength}, self.head_.arrays()
@@ -341,7 +340,7 @@ def probe_rows(y: np.ndarray) -> np.ndarray:
     if len(y) <= PROBE_ROWS:
         return np.arange(len(y))
     rare = [np.flatnonzero(y == c)[:RARE] for c in np.unique(y)]
-    return np.unique(np.concatenate([np.linspace(0, len(y) - 1, PROBE_ROWS).astype(np.int64), *rare]))
+    return np.unique(np.concatenate([evenly_spaced(len(y), PROBE_ROWS), *rare]))
 
 
 def _chunks(lengths: list[int], budget: int) -> list[np.ndarray]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from graft.core.errors import UsageError
+from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
 from graft.features import encode
 from graft.sources.base import Backbone
@@ -21,7 +22,7 @@ ROWS, TIMES = 64, 3  # rows whose time is measured, and how often
 
 def sample_of(data: Dataset) -> Dataset:
     """A few evenly spaced rows, whose time is measured."""
-    return data.select(np.linspace(0, len(data) - 1, min(len(data), ROWS)).astype(np.int64))
+    return data.select(evenly_spaced(len(data), ROWS))
 
 
 def milliseconds(run: Callable[[], object], rows: int) -> float:

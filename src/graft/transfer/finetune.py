@@ -19,6 +19,7 @@ import torch
 
 from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
+from graft.core.rows import evenly_spaced
 from graft.core.runtime import bf16_is_faster, device, seeded
 from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec
@@ -139,7 +140,7 @@ class Finetune(BaseTransfer):
 
         What was predicted from a forward pass is up to half too high or too low; a second of measuring buys epochs.
         """
-        rows = np.linspace(0, len(data) - 1, min(len(data), (steps + WARM) * self.batch_size)).astype(np.int64)
+        rows = evenly_spaced(len(data), (steps + WARM) * self.batch_size)
         some, times = data.select(rows), [0.0]
         with seeded(self.seed):
             backbone = self._backbone(some)
@@ -222,7 +223,7 @@ class Finetune(BaseTransfer):
         enough = len(data) >= HEAD_SHARE * backbone.spec.hidden_size
         if (self.head_start or ("probe" if enough else "zero")) == "probe":
             self.backbone_ = backbone.eval()
-            rows = np.linspace(0, len(data) - 1, min(len(data), HEAD_ROWS)).astype(np.int64)
+            rows = evenly_spaced(len(data), HEAD_ROWS)
             features = self._features(data.select(rows), setting.store, setting)
             self.backbone_, self.precision_ = None, None  # training changes the weights
             loss = "logistic" if data.task.outputs >= MANY_CLASSES else "squared"
@@ -231,9 +232,7 @@ class Finetune(BaseTransfer):
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         del store  # tuned weights are used once per row: nothing to keep
-        blocks = range(0, max(1, len(data)), 4096)
-        parts = [data.select(np.arange(start, min(start + 4096, len(data)))) for start in blocks]
-        return np.concatenate([self.head_.outputs(self._features(part, None), self.task_) for part in parts])
+        return self._read_out(self.head_, data)
 
     def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {}, self.head_.arrays()
