@@ -267,7 +267,7 @@ def test_scales_are_not_decayed(tiny_bert):
         backbone = adapters._backbone(toy_data("text"))
         adapters._freeze(backbone)
         own = {id(p) for p in backbone.parameters()}
-        groups = adapters._groups(backbone, nn.Linear(16, 2))
+        groups = adapters._groups(backbone, nn.Linear(16, 2), 1e-3)
         assert {g["weight_decay"] for g in groups for p in g["params"] if id(p) in own} == decay
         assert {g["lr"] for g in groups for p in g["params"] if id(p) in own} == {RATES[kind]}
         assert {g["weight_decay"] for g in groups for p in g["params"] if id(p) not in own} == {0.0, 0.1}

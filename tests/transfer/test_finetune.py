@@ -8,7 +8,7 @@ from conftest import make_pictures, make_texts
 from graft.core.errors import UsageError
 from graft.core.runtime import Clock
 from graft.data.load import load
-from graft.sources.base import open_model
+from graft.sources.base import Backbone, open_model
 from graft.sources.native import NativeBackbone, build_backbone
 from graft.testing import toy_data
 from graft.transfer.base import Setting, load_transfer
@@ -177,6 +177,17 @@ def test_the_head_start_reads_no_more_rows_than_it_needs(tiny_bert, texts, monke
 def test_a_zero_head_starts_from_equal_chances(tiny_bert, texts):
     tuned = Finetune(f"hf:{tiny_bert}", head_start="zero", lr=0.0, head_lr=0.0, epochs=1).fit(*texts)
     assert np.allclose(tuned.predict_proba(texts[0]), 0.5)
+
+
+def test_the_head_learns_faster_on_smaller_features(tiny_bert, texts, monkeypatch):
+    data, whole = load(texts), Backbone.__call__
+    rates = {}
+    for size in (1e-9, 1.0, 0.1, 0.0):
+        monkeypatch.setattr(Backbone, "__call__", lambda self, batch, size=size: size * whole(self, batch))
+        rates[size] = Finetune()._head_rate(open_model(f"hf:{tiny_bert}"), data)
+    assert rates[0.1] == pytest.approx(10 * rates[1.0])
+    assert (rates[1e-9], rates[0.0]) == (0.1, 1e-3)  # never without bounds
+    assert Finetune(head_lr=0.7)._head_rate(open_model(f"hf:{tiny_bert}"), data) == 0.7
 
 
 def test_dropout_is_set_everywhere(tiny_bert):

@@ -61,7 +61,7 @@ class Adapters(Finetune):
         epochs: Passes over the rows; None: 3, or more on small data.
         lr: Peak rate of the adapters; None: 1.2e-3, ten times that of fine-tuning (Hu et al. use ten times and more),
             for IA3 3e-3 (Liu et al.).
-        head_lr: Peak rate of the head.
+        head_lr: Peak rate of the head; None: by the size of the features, see ``Finetune``.
         batch_size: Rows per step.
         weight_decay: Decoupled weight decay of A and B, towards the source; scales have none.
         warmup: Share of the steps over which the rate rises.
@@ -103,7 +103,7 @@ class Adapters(Finetune):
         blocks: int | None = None,
         epochs: float | None = None,
         lr: float | None = None,
-        head_lr: float = 1e-3,
+        head_lr: float | None = None,
         batch_size: int = 40,
         weight_decay: float = 0.01,
         warmup: float = 0.1,
@@ -194,13 +194,13 @@ class Adapters(Finetune):
         dora = self.kind == "dora"
         return peft.LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=pattern, use_dora=dora)
 
-    def _groups(self, backbone: Backbone, head: nn.Module) -> list[dict[str, Any]]:
+    def _groups(self, backbone: Backbone, head: nn.Module, head_lr: float) -> list[dict[str, Any]]:
         """What is trained, with its rates; decay would pull scales towards zero, not towards the source."""
         return discriminative_groups(
             backbone.layer_groups(),
             head,
             lr=RATES[self.kind] if self.lr is None else self.lr,
-            head_lr=self.head_lr,
+            head_lr=head_lr,
             weight_decay=0.0 if self.kind == "ia3" else self.weight_decay,
             head_decay=self.weight_decay,
         )

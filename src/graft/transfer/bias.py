@@ -37,7 +37,7 @@ class BiasOnly(Finetune):
         blocks: Of how many blocks, counted from the top; None: of all, and of what comes before them.
         epochs: Passes over the rows; None: 3, or more on small data.
         lr: Peak rate of the biases; Ben Zaken et al. try 1e-4 to 1e-3.
-        head_lr: Peak rate of the head.
+        head_lr: Peak rate of the head; None: by the size of the features, see ``Finetune``.
         batch_size: Rows per step.
         weight_decay: Decoupled weight decay of the head; biases have none.
         warmup: Share of the steps over which the rate rises.
@@ -74,7 +74,7 @@ class BiasOnly(Finetune):
         blocks: int | None = None,
         epochs: float | None = None,
         lr: float = 1e-3,
-        head_lr: float = 1e-3,
+        head_lr: float | None = None,
         batch_size: int = 40,
         weight_decay: float = 0.01,
         warmup: float = 0.1,

@@ -63,6 +63,7 @@ from graft.transfer.teacher import (
     without_labels,
 )
 
+FRESH_LR = 1e-3  # of a student without a past
 EPOCHS = {True: 30, False: 10}  # passes of students without and with a past: patience pays, Beyer et al. (2022)
 MIN_STEPS, MANY_STEPS, LEAST_EPOCHS = 300, 10_000, 3  # at least; and from so many steps on, passes at least
 RESERVE = (0.1, 10.0)  # share of the time left, and seconds at most, kept for judging the student
@@ -110,7 +111,7 @@ class Distill(Finetune):
         vocabulary: Words of a fresh student at most.
         epochs: Passes over the rows; None: 30, or 10 of a student with a past; more on few rows, fewer on many.
         lr: Peak rate of a student with a past.
-        head_lr: Peak rate of what is new.
+        head_lr: Peak rate of the head; None: by the size of the features, see ``Finetune``.
         batch_size: Rows per step.
         weight_decay: Decoupled weight decay.
         seed: Seed of weights, order, dropout and what is held out.
@@ -147,7 +148,7 @@ class Distill(Finetune):
         vocabulary: int = 20_000,
         epochs: float | None = None,
         lr: float = 1.2e-4,
-        head_lr: float = 1e-3,
+        head_lr: float | None = None,
         batch_size: int = 32,
         weight_decay: float = 0.01,
         seed: int = 0,
@@ -306,8 +307,8 @@ class Distill(Finetune):
         groups = discriminative_groups(
             backbone.layer_groups(),
             head,
-            lr=self.head_lr if self._lesson.fresh else self.lr,
-            head_lr=self.head_lr,
+            lr=FRESH_LR if self._lesson.fresh else self.lr,
+            head_lr=self._head_rate(backbone, data),
             weight_decay=self.weight_decay,
         )
         return fit(

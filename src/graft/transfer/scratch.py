@@ -17,7 +17,7 @@ class Scratch(Finetune):
 
     Args:
         epochs: Passes over the rows; None: 15, or more on small data.
-        lr: Peak rate of body and head.
+        lr: Peak rate of the body; that of the head follows from the size of its features.
         batch_size: Rows per step.
         weight_decay: Decoupled weight decay.
         seed: Seed of weights, order and dropout.
@@ -41,7 +41,6 @@ class Scratch(Finetune):
             None,
             epochs=epochs,
             lr=lr,
-            head_lr=lr,
             batch_size=batch_size,
             weight_decay=weight_decay,
             head_start="zero",

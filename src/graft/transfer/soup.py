@@ -57,7 +57,7 @@ class Soup(Finetune):
         held_out: Share of the rows that choose.
         blocks: How many blocks to train, counted from the top; None for all.
         epochs: Passes over the rows; None: 3, or more on small data.
-        head_lr: Peak rate of the head.
+        head_lr: Peak rate of the head; None: by the size of the features, see ``Finetune``.
         layer_decay: Factor on the rate per block downwards.
         batch_size: Rows per step.
         weight_decay: Decoupled weight decay.
@@ -93,7 +93,7 @@ class Soup(Finetune):
         held_out: float = 0.2,
         blocks: int | None = None,
         epochs: float | None = None,
-        head_lr: float = 1e-3,
+        head_lr: float | None = None,
         layer_decay: float = 1.0,
         batch_size: int = 40,
         weight_decay: float = 0.01,
