@@ -24,10 +24,10 @@ VOCABULARY = 8_000
 
 def tokens(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
     rows, _ = sets.paths(experiment["rows"], Path(folders.data), Path())
-    options = json.dumps({key: experiment[key] for key in ("length", "batch_size")})
     for task, plan in experiment["tasks"].items():
         if folders.sets and task not in folders.sets:
             continue
+        options = json.dumps({key: experiment[key] for key in ("length", "batch_size")} | {"rows": plan.get("rows")})
         found: dict[str, list[float]] = {system: [] for system in plan["systems"]}
         for seed in experiment["seeds"]:  # systems take turns, so a drift of the machine meets all of them
             for system in plan["systems"]:
@@ -143,13 +143,16 @@ def _network(system: str, vocabulary: int, length: int, *, causal: bool) -> Any:
 
 def main() -> None:
     task, system, seed, path, options = sys.argv[1:6]
+    from graft.core.rows import evenly_spaced
     from graft.data.load import load
 
+    settings = json.loads(options)
     data = load(path, labelled=False)
+    data = data.select(evenly_spaced(len(data), settings.pop("rows") or len(data)))
     if system == "graft":
-        rate = _graft(task, int(seed), data, json.loads(options))
+        rate = _graft(task, int(seed), data, settings)
     else:
-        rate = _trainer(task, system, int(seed), data, json.loads(options))
+        rate = _trainer(task, system, int(seed), data, settings)
     print(rate)
 
 
