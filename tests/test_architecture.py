@@ -58,10 +58,10 @@ SHARED = {
     },
     "sources": {
         "base", "folder", "hub", "keras_files", "keras_graph", "keras_network", "layers", "loading", "native", "pictures",
-        "plain", "readers", "scripts", "sounds", "students", "text", "timm_network", "vector_files", "words",
+        "plain", "prefix", "readers", "scripts", "sounds", "students", "text", "timm_network", "vector_files", "words",
     },
     "ranking": {"compare", "rank"},
-    "transfer": {"base", "batches", "cost", "injection", "regularization", "teacher"},
+    "transfer": {"activations", "base", "batches", "cost", "injection", "regularization", "teacher"},
     "pretrain": {
         "base", "fidelity", "kmeans", "labelled", "language", "ngrams", "pairs", "pictures", "sounds",
         "tables", "tokens", "words",

@@ -113,12 +113,13 @@ def killed(make, data, path, at):
         {"gradual": 0.8},
         {"average": "swa", "average_share": 0.9, "schedule": "constant"},
         {"average": "ema", "l2_sp": 10.0, "mixup": 0.3},
+        {"blocks": 1, "dropout": 0.0},
     ],
     ids=str,
 )
 def test_a_killed_fit_resumes_to_the_same_bytes(tiny_bert, texts, tmp_path, options):
     data = load((texts[0][:40], texts[1][:40]))
-    make = lambda: Finetune(f"hf:{tiny_bert}", epochs=4, batch_size=8, dropout=0.1, lr=1e-3, **options)  # noqa: E731
+    make = lambda: Finetune(f"hf:{tiny_bert}", epochs=4, batch_size=8, lr=1e-3, **{"dropout": 0.1} | options)  # noqa: E731
     straight, path = make().fit(data), tmp_path / "state.safetensors"
     killed(make, data, path, at=11)
     resumed = make().fit(data, setting=Setting(checkpoint=path))
@@ -139,7 +140,7 @@ def test_a_short_clock_is_kept(tiny_bert, texts):
     tuned = Finetune(f"hf:{tiny_bert}", epochs=100_000).fit(load(texts), setting=Setting(clock=clock))
     assert clock.elapsed() < 5  # 100,000 epochs would take many minutes; a step on a busy machine may take a second
     assert tuned.stopped_
-    assert tuned.curve_[-1]["lr"] < 0.1 * max(point["lr"] for point in tuned.curve_)
+    assert tuned.curve_[-1]["lr"] < 0.25 * max(point["lr"] for point in tuned.curve_)
 
 
 def test_steps():

@@ -12,12 +12,23 @@ from graft.core.rows import in_batches
 from graft.core.types import Dataset
 from graft.engine.objective import Batch
 from graft.sources.base import Backbone
+from graft.transfer.activations import Activations
 
 IN_MEMORY = 1 << 31  # bytes of encoded rows kept; above it rows are encoded again in every epoch
 
 
-def labelled_batches(backbone: Backbone, data: Dataset, batch_size: int, seed: int) -> Callable[[int], Iterator[Batch]]:
-    """Batches of one epoch in an order of its own, rows of similar length together."""
+def labelled_batches(
+    backbone: Backbone, data: Dataset, batch_size: int, seed: int, lower: Activations | None = None
+) -> Callable[[int], Iterator[Batch]]:
+    """Batches of one epoch in an order of its own, rows of similar length together.
+
+    Args:
+        backbone: Encodes and pads.
+        data: The rows.
+        batch_size: Rows per batch.
+        seed: Decides the order.
+        lower: What the frozen blocks put out, to go with the rows.
+    """
     sample = backbone.preprocess(data.take(slice(0, min(len(data), 64))))
     fits = _bytes(sample) / max(1, len(sample)) * len(data) <= IN_MEMORY
     encoded = _encode(backbone, data) if fits else None
@@ -32,6 +43,8 @@ def labelled_batches(backbone: Backbone, data: Dataset, batch_size: int, seed: i
         for rows in in_batches(rng.permutation(len(data)), batch_size, lengths, rng):
             some = backbone.preprocess(data.take(rows)) if encoded is None else [encoded[row] for row in rows]
             batch = dict(backbone.collate(some))
+            if lower is not None:
+                lower.attach(data.rows[rows], batch)
             batch["y"] = y[rows]
             if weight is not None:
                 batch["weight"] = weight[rows]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from graft.core.errors import UsageError
+from graft.core.errors import BudgetError, UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import bf16_is_faster, device, seeded
@@ -30,6 +30,7 @@ from graft.features import SAMPLE
 from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
+from graft.transfer.activations import Activations, lower_activations
 from graft.transfer.base import BaseTransfer, Setting
 from graft.transfer.batches import labelled_batches
 from graft.transfer.regularization import Regularization
@@ -186,9 +187,10 @@ class Finetune(BaseTransfer):
             backbone.set_dropout(self.dropout)
         options = Regularization.of(self)
         groups = self._groups(backbone, head, self._head_rate(backbone, data))
+        lower = self._lower(backbone, data, setting)
         return fit(
-            options.objective(backbone, head, data.task, groups),
-            labelled_batches(backbone, data, self.batch_size, self.seed),
+            options.objective(lower.upper if lower else backbone, head, data.task, groups),
+            labelled_batches(backbone, data, self.batch_size, self.seed, lower),
             steps=steps,
             optimizer=self.optimizer,
             warmup=self.warmup,
@@ -204,6 +206,18 @@ class Finetune(BaseTransfer):
     def _freeze(self, backbone: Backbone) -> None:
         """Say which weights stay as they are."""
         backbone.freeze_below(self.blocks)
+
+    def _lower(self, backbone: Backbone, data: Dataset, setting: Setting) -> Activations | None:
+        """What the frozen blocks put out, where it stays the same and is read more than once."""
+        frozen = 0 if self.blocks is None else len(backbone.blocks()) - self.blocks
+        passes = self.steps(len(data)) * self.batch_size / len(data)
+        changing = self.augment or self.mixup or self.gradual or self.dropout != 0.0
+        if frozen < 1 or passes < 2 or changing:
+            return None
+        try:
+            return lower_activations(backbone.to(device()), data, frozen, setting)
+        except BudgetError:  # the training, for which no time is left either, says so
+            return None
 
     def _head_rate(self, backbone: Backbone, data: Dataset) -> float:
         """Peak rate η of the head.
