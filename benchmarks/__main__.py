@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
-import subprocess
-import sys
-import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.processes import BrokenError, cell
 from graft.core.runtime import environment
 
 HERE = Path(__file__).parent
 TIMES = ("seconds", "all_seconds", "peak_bytes", "threads")
+Rows = list[dict[str, Any]]
 
 
-def cell(system: str, name: str, seed: int, options: dict[str, Any], folders: argparse.Namespace) -> dict[str, Any]:
-    """Run one cell in a process and with a cache of its own, so that no time is borrowed from an earlier run."""
-    with tempfile.TemporaryDirectory() as cache:
-        command = [sys.executable, "-m", "benchmarks.cell", system, name, str(seed), folders.data, folders.models]
-        done = subprocess.run(
-            [*command, json.dumps(options)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**__import__("os").environ, "GRAFT_CACHE": cache},
-        )
-    if done.returncode:
-        raise SystemExit(f"{system} on {name}, seed {seed}: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
+def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[Rows]:
     """Every system on every set; systems take turns, so a drift of the machine meets all of them."""
     systems = {s: o for s, o in experiment["systems"].items() if not folders.systems or s in folders.systems}
     for name in folders.sets or experiment["sets"]:
@@ -46,7 +30,10 @@ def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[li
         for turn, system in itertools.product(range(most), wanted):
             seeds = wanted[system]["seeds"]
             if turn < len(seeds):
-                result = cell(system, name, seeds[turn], wanted[system].get("options", {}), folders)
+                try:
+                    result = cell(system, name, seeds[turn], wanted[system].get("options", {}), folders)
+                except BrokenError as error:
+                    raise SystemExit(f"{system} on {name}, seed {seeds[turn]}: {error}") from error
                 print(
                     f"{name:<12} {system:<16} seed {seeds[turn]}  {result['accuracy']:.4f}  {result['seconds']:.1f} s",
                     flush=True,
@@ -89,22 +76,39 @@ def main() -> None:
     parser.add_argument(
         "--untimed", action="store_true", help="other programs run beside: keep scores, and neither seconds nor memory"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what the result of an interrupted run holds, and measure the rest"
+    )
+    parser.add_argument("--trials", type=Path, help="history: table of trials; trials.json of --out if not given")
     parser.add_argument("--out", type=Path, default=HERE / "results")
     folders = parser.parse_args()
-    from benchmarks.corpus import corpus
-    from benchmarks.labels import labels
-    from benchmarks.ranking import ranking
-    from benchmarks.scale import scale
-    from benchmarks.tokens import tokens
-
-    kinds = {"corpus": corpus, "grid": grid, "labels": labels, "ranking": ranking, "scale": scale, "tokens": tokens}
     for name in folders.names or sorted(path.stem for path in (HERE / "experiments").glob("*.toml")):
         experiment = tomllib.loads((HERE / "experiments" / f"{name}.toml").read_text(encoding="utf-8"))
-        for rows in kinds[experiment["kind"]](experiment, folders):
-            _write(folders, name, experiment, rows)  # at once: a run that is cut off has lost nothing
+        run, summary = _kind(experiment["kind"])
+        path = folders.out / f"{name}.json"
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if folders.resume and path.exists() else []
+        folders.kept = {(row["set"], row["system"]): row for row in rows}
+        for found in run(experiment, folders):
+            _write(folders, name, experiment, found, summary)  # at once: a run that is cut off has lost nothing
+        if summary and path.exists():
+            print(json.dumps(json.loads(path.read_text(encoding="utf-8"))["summary"], indent=1, ensure_ascii=False))
 
 
-def _write(folders: argparse.Namespace, name: str, experiment: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _kind(kind: str) -> tuple[Callable[..., Iterator[Rows]], Callable[[Rows], Any] | None]:
+    """The function that measures a kind of experiment, ``benchmarks/KIND.py: KIND``, and what sums its rows up."""
+    if kind == "grid":
+        return grid, None
+    module = importlib.import_module(f"benchmarks.{kind}")
+    return getattr(module, kind), getattr(module, "summary", None)
+
+
+def _write(
+    folders: argparse.Namespace,
+    name: str,
+    experiment: dict[str, Any],
+    rows: Rows,
+    summary: Callable[[Rows], Any] | None = None,
+) -> None:
     """Put rows in the place of those of the same set and system; the others stay as they were."""
     path = folders.out / f"{name}.json"
     earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
@@ -122,16 +126,19 @@ def _write(folders: argparse.Namespace, name: str, experiment: dict[str, Any], r
         "versions": facts["packages"],
         "rows": sorted(merged, key=lambda row: _place(experiment, row)),
         "notes": experiment.get("notes", []),
+        **({"summary": summary(merged)} if summary else {}),
     }
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".half")  # a run that is killed here leaves the earlier result whole
+    half.write_text(json.dumps(result, indent=1, ensure_ascii=False), encoding="utf-8")
+    half.replace(path)
 
 
 def _place(experiment: dict[str, Any], row: dict[str, Any]) -> tuple[int, int]:
     """Where a row stands in the plan."""
     sets, systems = list(experiment.get("sets", [])), list(experiment.get("systems", []))
     place = lambda names, one: names.index(one) if one in names else len(names)  # noqa: E731
-    return place(sets, row["set"]), place(systems, row["system"])
+    return place(sets, row.get("of", row["set"])), place(systems, row["system"])
 
 
 if __name__ == "__main__":

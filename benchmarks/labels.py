@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import sets
+from benchmarks.draws import per_class
 
-ALL = 0  # as a count: every label
 BATCH = 32
 RATE = 5e-4  # of fine-tuning what was made here
 STEPS = (200, 1000)  # of a training at least and at most; in between 15 passes over the rows
@@ -45,7 +45,7 @@ def _curve(
     found: dict[tuple[int, str], list[float]] = {}
     for count in curve.get("counts", experiment["counts"]):
         for seed in seeds[: None if count else 1]:
-            few = _few(target.y, count, seed)
+            few = per_class(target.y, count, seed)
             if semi:
                 source, made = _taught(curve, target, few, seed, work / f"source-{count}-{seed}")
             for system, make in _systems(source, curve, len(few)).items():
@@ -138,15 +138,6 @@ def _fitted(transfer: Any, rows: Any, store: Any) -> Any:
     from graft.transfer.base import Setting
 
     return transfer.fit(rows, setting=Setting(store=store))
-
-
-def _few(y: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Positions of ``count`` rows of each class, or of all rows."""
-    if count == ALL:
-        return np.arange(len(y))
-    rng = np.random.default_rng(seed)
-    chosen = [rng.permutation(np.flatnonzero(y == each))[:count] for each in np.unique(y)]
-    return np.sort(np.concatenate(chosen))
 
 
 def _row(

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import sets
+from benchmarks.processes import watched
 
 
 def scale(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[dict[str, Any]]]:
@@ -73,26 +71,7 @@ def _write(data: Path, path: Path, count: int) -> None:
 
 def measured(command: list[str], work: Path) -> tuple[float, int, int]:
     """Seconds, peak anonymous memory (what cannot be given back) and peak resident memory (maps of files included)."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        cwd=work,
-        env={**os.environ, "GRAFT_CACHE": str(work / "cache")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    anonymous, peak = 0, 0
-    while process.poll() is None:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
-        except OSError:
-            break
-        facts = dict(line.split(":", 1) for line in status.splitlines() if line.startswith(("RssAnon", "VmHWM")))
-        sizes = {key: int(value.split()[0]) * 1024 for key, value in facts.items()}
-        anonymous, peak = max(anonymous, sizes.get("RssAnon", 0)), max(peak, sizes.get("VmHWM", 0))
-        time.sleep(0.2)
-    _, error = process.communicate()
-    if process.returncode:
-        raise SystemExit(error.strip())
-    return time.perf_counter() - start, anonymous, peak
+    done = watched(command, work)
+    if done.code:
+        raise SystemExit(done.error)
+    return done.seconds, done.anonymous, done.peak

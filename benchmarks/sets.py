@@ -14,6 +14,7 @@ IMAGES = {"hymenoptera": ("train", "val"), "trashnet": ("train", "test"), "cifar
 TABLES = ("splice",)
 LETTERS = {"splice letters": "splice", "promoters letters": "promoters"}  # sequences as they are, a row of letters each
 DIGITS = ("mnist", "usps")
+BUNDLED = ("diabetes",)  # scikit-learn carries it: ten numbers of 442 patients, a regression
 SOUNDS = ("fsdd",)  # recordings in one folder, the class before the first underscore
 
 
@@ -46,6 +47,19 @@ def paths(name: str, data: Path, work: Path) -> tuple[Path, Path]:
         _pairs_of_letters(data / "text" / name / "train.csv", work / f"{name}-train.csv"),
         _pairs_of_letters(data / "text" / name / "test.csv", work / f"{name}-test.csv"),
     )
+
+
+def bundled(name: str, work: Path) -> Path:
+    """All rows of a set that scikit-learn carries, as a CSV file."""
+    from sklearn import datasets
+
+    found = getattr(datasets, f"load_{name}")()
+    path = work / f"{name}.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*found.feature_names, "target"])
+        writer.writerows([*row, target] for row, target in zip(found.data.tolist(), found.target.tolist(), strict=True))
+    return path
 
 
 def tencent(data: Path) -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import sets
+from benchmarks.peers import picture_trainer, setfit
 from benchmarks.vectors import mean_probe, word_vectors
 
 MINILM = "all-MiniLM-L6-v2"
@@ -210,6 +211,10 @@ SYSTEMS = {
     "Trainer": trainer,
     "Trainer bf16": trainer_bf16,
     "mean probe on GloVe": mean_probe,
+    "SetFit": setfit,
+    "SetFit, all pairs": partial(setfit, sampling="all"),
+    "Trainer on pictures": picture_trainer,
+    "Trainer on pictures, tenfold rate": partial(picture_trainer, lr=5e-4),
 }
 for network in ("textcnn", "lstm"):
     SYSTEMS[f"{network}, random"] = partial(word_vectors, network=network, embeddings="random")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import judging
 import label_efficiency
 
 import graft
@@ -27,6 +28,8 @@ REFERENCE = Path("docs/reference")
 RESULTS = ROOT / "benchmarks" / "results"
 NOTICE = "<!-- Written by docs/generate.py; edit the code it is read from, then run `make docs`. -->"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "References", "Reference", "Example", "Examples")
+NO_TABLE = ("labels", "trials")  # a page of charts, and raw material
+LOSSES = ("points", "trials")  # points are lost, trials are made
 WIDEST = 6  # systems that stand side by side; more stand below each other
 MARKERS = {"start": "<!-- results:start -->", "end": "<!-- results:end -->"}
 METRIC_WORDS = {
@@ -320,12 +323,16 @@ def _first(thing: Any) -> str:
 def results(language: str) -> str:
     """Tables of all results, or how to make them."""
     say = WORDS[language]
-    files = sorted(path for path in RESULTS.glob("*.json") if path.stem != "labels")  # that one has a page of charts
+    files = sorted(path for path in RESULTS.glob("*.json") if path.stem not in NO_TABLE)
     if not files:
         return say["none"]
     parts = [say["legend"], ""]
     for path in files:
-        parts += _result(json.loads(path.read_text(encoding="utf-8")), say)
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if path.stem in judging.TABLES:
+            parts += _judged(result, judging.TABLES[path.stem](result, language), say)
+        else:
+            parts += _result(result, say)
     return "\n".join(parts).rstrip()
 
 
@@ -337,7 +344,7 @@ def _result(result: dict[str, Any], say: dict[str, str]) -> list[str]:
     for name, metric in dict.fromkeys((row["set"], row["metric"]) for row in rows):
         cells = {row["system"]: row for row in rows if (row["set"], row["metric"]) == (name, metric)}
         known = METRICS.get(metric)
-        larger = metric != "points" if known is None else known.larger  # points are lost, seconds are not compared
+        larger = metric not in ("points", "trials") if known is None else known.larger  # of these the fewer the better
         pick: Callable[..., float] = max if larger else min
         best = pick(row["mean"] for row in cells.values())
         metric = metric.replace("_", " ")  # noqa: PLW2901
@@ -346,12 +353,23 @@ def _result(result: dict[str, Any], say: dict[str, str]) -> list[str]:
             lines.append((name, metric, *found))
         else:
             lines += [(name, metric, one, _cell(cells[one], best=best)) for one in systems if one in cells]
-    seeds = sorted({str(seed) for row in rows for seed in row["seeds"]})
+    head = (say["set"], say["metric"], *(systems if wide else ("", "")))
+    return [f"**{result['title']}**", "", table(head, lines), "", *_notes(result, say)]
+
+
+def _notes(result: dict[str, Any], say: dict[str, str]) -> list[str]:
+    seeds = sorted({str(seed) for row in result["rows"] for seed in row["seeds"]})
     facts = [f"{say['date']}: {result['date']}", f"{say['seeds']}: {', '.join(seeds)}"]
     facts += [f"{say[key]}: {_facts(result[key])}" for key in ("machine", "versions") if result.get(key)]
-    head = (say["set"], say["metric"], *(systems if wide else ("", "")))
-    parts = [f"**{result['title']}**", "", table(head, lines), ""]
-    return [*parts, *(f"- {note}" for note in result.get("notes", ())), f"- {'; '.join(facts)}", ""]
+    return [*(f"- {note}" for note in result.get("notes", ())), f"- {'; '.join(facts)}", ""]
+
+
+def _judged(result: dict[str, Any], parts: list[judging.Part], say: dict[str, str]) -> list[str]:
+    """The tables and lines of an experiment that judges the choosing."""
+    lines = [f"**{result['title']}**", ""]
+    for part in parts:
+        lines += [part if isinstance(part, str) else table(*part), ""]
+    return lines + _notes(result, say)
 
 
 def _cell(row: dict[str, Any], *, best: float) -> str:
@@ -396,6 +414,13 @@ def label_pages() -> dict[Path, str]:
     return found | {Path("docs/images") / name: svg for name, svg in charts.items()}
 
 
+def budget_chart() -> dict[Path, str]:
+    """Accuracy by budget, where it has been measured."""
+    path = RESULTS / "budgets.json"
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    return {Path("docs/images") / judging.CHART: judging.chart(rows)} if rows else {}
+
+
 # -- all -------------------------------------------------------------------------------------------------------------
 
 
@@ -406,7 +431,7 @@ def pages() -> dict[Path, str]:
         "python": python,
     }  # fmt: skip
     found = {REFERENCE / f"{name}.md": make() for name, make in written.items()}
-    found |= label_pages()
+    found |= label_pages() | budget_chart()
     found[Path("README.md")] = readme(Path("README.md"), "en")
     found[Path("README.zh-CN.md")] = readme(Path("README.zh-CN.md"), "zh")
     return found

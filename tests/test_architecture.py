@@ -20,7 +20,7 @@ from graft.core.registry import MODALITIES, OBJECTIVES, SCORES, SOURCES, TRANSFE
 ROOT = Path(graft.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 EVERYTHING_LOWER = {
-    "core", "nn", "engine", "data", "sources", "features", "ranking", "transfer", "evaluate", "trust",
+    "core", "nn", "engine", "data", "sources", "reshape", "features", "ranking", "transfer", "evaluate", "trust",
 }  # fmt: skip
 
 # Who may import whom, imports inside functions too.  DESIGN.md draws it; where this differs, the reason stands here.
@@ -31,9 +31,10 @@ MAY = {
     "engine": {"core"},
     "data": {"core"},
     "sources": {"core", "nn", "data"},  # native.py reads rows with the modality's own vectors
+    "reshape": {"core", "nn", "data", "sources"},
     "features": {"core", "data", "sources"},
     "ranking": {"core", "data", "nn", "sources", "features"},  # nn: ridge and bootstrap
-    "transfer": {"core", "data", "nn", "engine", "sources", "features"},
+    "transfer": {"core", "data", "nn", "engine", "sources", "reshape", "features"},
     "pretrain": {"core", "data", "nn", "engine", "sources"},
     "evaluate": {"core", "data", "nn", "sources", "features", "transfer"},  # nn: bootstrap
     "trust": {"core", "data", "nn", "sources", "features", "transfer", "evaluate"},
@@ -57,8 +58,9 @@ SHARED = {
         "recordings", "rows", "spectrogram", "splits", "stream",
     },
     "sources": {
-        "base", "folder", "hub", "keras_files", "keras_graph", "keras_network", "layers", "loading", "native", "pictures",
-        "plain", "prefix", "readers", "scripts", "sounds", "students", "text", "timm_network", "vector_files", "words",
+        "base", "folder", "hub", "image", "keras_files", "keras_graph", "keras_network", "layers", "loading", "native",
+        "pictures", "plain", "prefix", "readers",
+        "scripts", "sounds", "students", "text", "timm_network", "vector_files", "words",
     },
     "ranking": {"compare", "rank"},
     "transfer": {"activations", "base", "batches", "cost", "injection", "regularization", "teacher"},
@@ -70,6 +72,7 @@ SHARED = {
 ALLOWED_PAIRS = {
     ("transfer.adapters", "transfer.finetune"),  # fine-tuning of few weights beside frozen ones
     ("transfer.bias", "transfer.finetune"),  # and of few among them
+    ("transfer.reuse", "transfer.finetune"),  # so is training one whose structure was changed
     ("transfer.scratch", "transfer.finetune"),  # training from scratch is fine-tuning of a network without a past
     ("transfer.distill", "transfer.finetune"),  # so is training one with a teacher's answers beside the labels
     ("transfer.soup", "transfer.finetune"),  # it averages several of them
@@ -342,14 +345,15 @@ def test_nothing_unpickles_or_executes(path):
 
 FUNCTION_LINES, FILE_LINES = 80, 400
 LONGER_FILES = {
-    "auto": 480,  # one run, step by step
+    "auto/run": 450,  # one run, step by step
     "core/types": 420,  # all types in one place
     "features": 420,
 }
 LONGER_FUNCTIONS = {
     ("cli/distill", "distill"): 140,
-    ("cli/fit", "fit"): 110,
+    ("cli/fit", "fit"): 130,
     ("cli/pretrain", "pretrain"): 180,
+    ("cli/reshape", "reshape"): 110,
 }  # its docstring is the help of every option
 BANNED = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "handler"}
 

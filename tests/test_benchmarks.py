@@ -54,7 +54,8 @@ def test_every_experiment_names_known_systems_and_sets(path, monkeypatch):
 
     experiment = tomllib.loads(path.read_text(encoding="utf-8"))
     assert set(experiment.get("systems", {})) <= set(SYSTEMS)
-    assert set(experiment.get("sets", [])) <= {*sets.TEXT, *sets.IMAGES, *sets.TABLES}
+    known = {*sets.TEXT, *sets.IMAGES, *sets.TABLES, *sets.DIGITS, *sets.SOUNDS, *sets.BUNDLED}
+    assert set(experiment.get("sets", [])) <= known
 
 
 def test_a_sequence_becomes_a_table_of_letter_pairs(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -27,12 +28,16 @@ class _AutoTransfer(BaseEstimator):
     def __init__(
         self,
         *,
-        budget: str | float | None = "2m",
+        budget: str | float | None = "auto",
         models: Sequence[str] = (),
         methods: Sequence[str] = (),
         folds: int = 0,
         level: float = 0.9,
         seed: int = 0,
+        effort: str = "fast",
+        max_latency: float | None = None,
+        max_size: float | None = None,
+        memory: str | int | None = None,
         cache: bool = True,
     ) -> None:
         self.budget = budget
@@ -41,6 +46,10 @@ class _AutoTransfer(BaseEstimator):
         self.folds = folds
         self.level = level
         self.seed = seed
+        self.effort = effort
+        self.max_latency = max_latency
+        self.max_size = max_size
+        self.memory = memory
         self.cache = cache
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -57,7 +66,8 @@ class _AutoTransfer(BaseEstimator):
         data = X if isinstance(X, Dataset) else load(X if y is None else (X, y), task=self.kind)
         if data.task.kind != self.kind:
             raise UsageError(f"{type(self).__name__} got a {data.task.kind} task")
-        config = Config(self.budget, tuple(self.models), tuple(self.methods), self.folds, self.level, self.seed)
+        options = {field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
+        config = Config(**{**options, "models": tuple(self.models), "methods": tuple(self.methods)})
         self.model_, self.run_ = AutoFit(data, config, Store() if self.cache else None).run()
         return self
 
@@ -109,12 +119,16 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
     """Choose a source and a way to transfer, train, and keep the simpler model where transfer does not help.
 
     Args:
-        budget: Time for everything: seconds or text such as ``"2m"``; None for no limit.
+        budget: Time for everything: seconds or text such as ``"2m"``; None for no limit; ``"auto"``: that of the effort.
         models: Sources to consider (URIs or folders); empty for all that are reachable and can read the data.
         methods: Transfers to consider; empty for all.
         folds: Number of folds; 0 chooses by the number of rows.
         level: Confidence level of intervals and guard.
         seed: Seed of everything random.
+        effort: ``"probe"`` (nothing is trained), ``"fast"``, or ``"thorough"`` (all ways, settings searched).
+        max_latency: Milliseconds per row that the model may take.
+        max_size: Megabytes that the model may take on disk.
+        memory: Bytes that the run may take, or text such as ``"2GiB"``.
         cache: Keep features on disk for the next run.
 
     Attributes:

@@ -121,7 +121,7 @@ def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer
         "baseline": baseline,
         "seconds": round(auto.clock.elapsed(), 1),
         "budget_seconds": auto.clock.budget,
-        "ms_per_example": chosen.ms_per_example,
+        "ms_per_example": auto.latency,
         "fitted_rows": fitted_rows,
     }
     run.answer["sentence"] = _sentence(run)

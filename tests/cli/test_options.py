@@ -35,7 +35,7 @@ def test_every_option_says_what_it_is(graft, command):
 def test_help_of_fit_shows_defaults_and_choices(graft):
     shown = " ".join(graft("fit", "--help").out.replace("│", " ").split())
     for part in (
-        "[default: 2m]",
+        "[default: auto]",
         "[default: utf-8]",
         "[choices: text, image, audio, table]",
         "90s, 2m, 1h30m",

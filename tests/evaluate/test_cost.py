@@ -20,27 +20,7 @@ def test_more_of_anything_costs_more():
     assert min(cost.training(100, 50, 16, share=0.5), cost.training(100, 50, 8, share=0.6)) > base
 
 
-def test_it_learns_from_what_was_measured():
-    cost = Cost(0.01, 1_000_000)
-    predicted = cost.training(100, 50, 8)
-    cost.learn(predicted, 2 * predicted)
-    assert cost.training(100, 50, 8) == pytest.approx(2 * predicted)
-    cost.learn(cost.training(100, 50, 8), predicted)
-    assert cost.training(100, 50, 8) == pytest.approx(predicted)
-
-
-def test_one_strange_measurement_does_not_spoil_it():
-    cost = Cost(0.01, 1_000_000)
-    cost.learn(1.0, 1000.0)
-    assert cost.correction == 5.0
-    cost.learn(1.0, 0.0)
-    cost.learn(0.0, 1.0)
-    assert cost.correction == 5.0
-
-
 def test_a_measured_step_takes_the_place_of_the_formula():
     cost = Cost(0.01, 1_000_000, step=0.5)
     assert cost.training(0, 10, 8) == pytest.approx(5.0)
     assert cost.training(10**6, 0, 8) == pytest.approx(HEAD_ROWS * 0.01)  # a head starts from some rows only
-    cost.learn(1.0, 2.0)
-    assert cost.training(0, 10, 8) == pytest.approx(10.0)

@@ -17,6 +17,7 @@ QUICK = {
     "bias": {"epochs": 6, "batch_size": 8},
     "contrastive": {"steps": 4},
     "finetune": {"epochs": 6, "batch_size": 8},
+    "reuse": {"epochs": 8, "batch_size": 8, "lr": 3e-3},
     "scratch": {"epochs": 8, "batch_size": 8, "lr": 3e-3},
     "soup": {"epochs": 6, "batch_size": 8, "members": 2},
     "word_vectors": {"epochs": 6, "batch_size": 8, "lr": 3e-3},

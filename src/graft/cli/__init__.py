@@ -15,7 +15,7 @@ from cyclopts import CycloptsError, Parameter
 from cyclopts.config import Dict
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
-from graft.cli import distill, fit, pretrain, sources, use  # noqa: F401  (each adds its commands, in the order of --help)
+from graft.cli import distill, fit, history, pretrain, reshape, sources, use  # noqa: F401  (each adds its commands, in the order of --help)
 from graft.cli.app import app, typed
 from graft.core.config import read_config
 from graft.core.errors import GraftError, OutputError, UsageError

@@ -29,6 +29,7 @@ Many = Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 Level = Annotated[float, Parameter(validator=validators.Number(gt=0, lt=1))]
 Natural = Annotated[int, Parameter(validator=validators.Number(gte=0, lt=2**32))]
+Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 Budget = Annotated[str, Parameter(allow_leading_hyphen=True)]
 typed: list[str] = []  # the arguments of this call, for the record of a run
 

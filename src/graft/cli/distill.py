@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
-from graft.cli.app import Budget, Flag, Level, Many, Natural, app, load_data, typed
+from graft.cli.app import Budget, Flag, Level, Many, Natural, Positive, app, load_data, typed
 
 if TYPE_CHECKING:
     from graft.screen import Screen
 
-Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 Share = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=1))]
 Half = Annotated[float, Parameter(validator=validators.Number(gte=0, lte=0.5))]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from graft.cli.app import Budget, Flag, Level, Many, Natural, app, load_data, typed
+from graft.cli.app import Budget, Flag, Level, Many, Natural, Positive, app, load_data, typed
 from graft.core.errors import OutputError
 
 if TYPE_CHECKING:
@@ -26,7 +26,11 @@ def fit(
     modality: Literal["text", "image", "audio", "table"] | None = None,
     encoding: str = "utf-8",
     bad_rows: Literal["error", "drop"] = "error",
-    budget: Budget = "2m",
+    effort: Literal["probe", "fast", "thorough"] = "fast",
+    budget: Budget = "auto",
+    memory: str | None = None,
+    max_latency: Positive | None = None,
+    max_size: Positive | None = None,
     models: Many = (),
     methods: Many = (),
     folds: Natural = 0,
@@ -36,6 +40,7 @@ def fit(
     overwrite: Flag = False,
     resume: Flag = False,
     cache: bool = True,
+    history: bool = True,
     quiet: Flag = False,
 ) -> None:
     """Choose, train and check a model on labelled data; write it with a report.
@@ -58,12 +63,20 @@ def fit(
         Encoding of text files, for example gb18030.
     bad_rows
         error names the rows that cannot be read; drop leaves them out.
+    effort
+        probe: nothing is trained, 30 s; fast: the ways that win most often, 2 min; thorough: all ways, and the settings of the best are searched, 15 min.
     budget
-        Time for everything: 90s, 2m, 1h30m.
+        Time for everything: 90s, 2m, 1h30m; that of the effort if not given.
+    memory
+        Memory that graft may take (2GB); what the machine has left if not given. What needs more is left out.
+    max_latency
+        Milliseconds per row that the model may take on this machine, many rows at a time.
+    max_size
+        Megabytes that the model may take on disk.
     models
         Sources to consider: URIs (hf:NAME, sbert:NAME, file:RUN) or folders; all that are within reach if not given.
     methods
-        Ways to consider: classical, probe, finetune, scratch; all if not given.
+        Ways to consider: classical, probe, finetune, scratch, contrastive, adapters, bias, soup …; those of the effort if not given.
     folds
         Folds of the comparison; 0 chooses by the number of rows, 1 holds one part out.
     level
@@ -78,6 +91,8 @@ def fit(
         Go on with an interrupted run of the same command.
     cache
         Keep features on disk for the next run.
+    history
+        Begin with what won on similar tasks before, and remember this run; see graft history.
     quiet
         Print only the answer.
     """  # noqa: D405, D411, D416  (an option is called methods)
@@ -85,15 +100,20 @@ def fit(
 
     from rich.markup import escape
 
+    from graft.auto.config import Config
     from graft.core.folder import RunFolder, free_name
-    from graft.core.runtime import Clock, parse_budget
+    from graft.core.runtime import Clock
 
-    clock = Clock(parse_budget(budget))
+    searching = {
+        "models": models, "methods": methods, "folds": folds, "level": level, "seed": seed, "effort": effort,
+        "max_latency": max_latency, "max_size": max_size, "memory": memory,
+    }  # fmt: skip
+    config = Config(budget, **searching)
+    clock = Clock(config.seconds)
     reading = {
         "label": label, "inputs": inputs or None, "group": group, "task": task, "modality": modality,
         "encoding": encoding, "bad_rows": bad_rows,
     }  # fmt: skip
-    searching = {"models": models, "methods": methods, "folds": folds, "level": level, "seed": seed}
     if not Path(data).exists():
         load_data(data)  # raises the line about the missing file before anything is written
     name = Path(data).resolve().name.split(".")[0] or "data"
@@ -101,16 +121,17 @@ def fit(
     facts = {"data": str(Path(data).resolve()), **reading, **searching}
     folder = RunFolder(out, facts, resume=resume, overwrite=overwrite)
     try:
-        from graft.auto import AutoFit, Config
+        from graft.auto.run import AutoFit
         from graft.core.store import Store
+        from graft.evaluate.history import History
         from graft.screen import Screen
 
         with Screen(quiet=quiet, clock=Clock(clock.budget, spent=folder.spent + clock.elapsed())) as screen:
             table = load_data(data, **reading, workdir=folder.partial / "data")
             spent = folder.spent + clock.elapsed()
-            config = Config(budget, **searching)
             store = Store(None if cache else folder.partial / "features")
-            auto = AutoFit(table, config, store, screen, folder.work, spent)
+            past = History() if history else None
+            auto = AutoFit(table, config, store, screen, folder.work, spent, past)
             model, run = auto.run()
             run.config |= {"command": join(["graft", *typed]), "data": data}
             _write(model, run, folder, clock)

@@ -10,6 +10,8 @@ import numpy as np
 from graft.core.errors import DataError, UsageError
 from graft.core.types import Dataset
 
+TESTED = 0.9  # share of the rows that are of classes with enough rows for every fold
+
 
 def content_keys(dataset: Dataset) -> np.ndarray:
     """64-bit key of each row's content (N,): texts up to case and white space, files and table rows exactly."""
@@ -62,6 +64,23 @@ def folds(dataset: Dataset, *, k: int, seed: int, repeats: int = 1) -> list[tupl
             )
         pairs += [_without(train, test, keys) for train, test in found]
     return pairs
+
+
+def fold_count(dataset: Dataset, most: int = 5) -> int:
+    """As many folds, up to ``most``, as leave at least nine tenths of the rows in classes that are tested; 2 at least.
+
+    Example:
+        >>> from graft.data.load import load
+        >>> fold_count(load((list("abcdefgh"), list("xyxyxyxy"))), most=5)
+        4
+    """
+    unit, strata = units(dataset), _strata(dataset)
+    sizes = np.array([len(np.unique(unit[strata == one])) for one in range(int(strata.max()) + 1)])
+    rows = np.bincount(strata)
+    for count in range(min(most, len(np.unique(unit))), 2, -1):
+        if rows[sizes >= count].sum() >= TESTED * len(dataset):
+            return count
+    return 2
 
 
 def holdout(dataset: Dataset, *, test: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

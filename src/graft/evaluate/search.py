@@ -22,6 +22,7 @@ from graft.core.types import Dataset, ModelSpec
 from graft.sources.base import Backbone
 from graft.transfer.base import BaseTransfer, Setting
 
+SHOWN = ("blocks", "epochs", "head", "kind", "label_smoothing", "layers", "loss", "lr")  # settings that a name tells
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -35,6 +36,8 @@ class Candidate:
         spec: The pretrained model, or None.
         source: What is handed to the transfer: a URI, or an opened backbone that nothing changes.
         seconds: Predicted time of a fit on ``rows`` rows, as a function of rows.
+        memory: Predicted bytes that a fit takes beyond what is there.
+        share: Share of the time left that trying it may use.
         folds: On how many folds it is tried at most; None for all.
         label: What to call it; the transfer's own label by default.
     """
@@ -44,6 +47,8 @@ class Candidate:
     spec: ModelSpec | None = None
     source: str | Backbone | None = None
     seconds: Callable[[int], float] = lambda rows: 1.0  # noqa: ARG005  (a constant is a function of rows too)
+    memory: int = 0
+    share: float = 1.0
     folds: int | None = None
     label: str = ""
 
@@ -51,7 +56,7 @@ class Candidate:
     def name(self) -> str:
         """A name that says source, way and what differs from the default."""
         label = self.label or TRANSFERS[self.transfer].label
-        extras = [f"{key}={value}" for key, value in self.settings.items() if key in ("blocks", "lr", "layers", "loss")]
+        extras = [f"{key}={value}" for key, value in self.settings.items() if key in SHOWN]
         return label + (f" of {self.spec.name}" if self.spec else "") + (f" ({', '.join(extras)})" if extras else "")
 
     def make(self) -> BaseTransfer:
@@ -68,7 +73,8 @@ class Trial:
 
     Attributes:
         candidate: What was tried.
-        state: ``"done"``, ``"stopped"`` (clearly worse, or out of time after some folds), ``"failed"``, ``"skipped"``.
+        state: ``"done"``, ``"waiting"`` between two folds, ``"stopped"`` (clearly worse, beyond a limit, or out of time
+            after some folds), ``"failed"``, ``"skipped"``.
         outputs: Held-out outputs (n, C) or (n,); NaN where a row was not predicted.
         seconds: Time of fitting and predicting.
         fit_seconds: Time of one fit, the mean over folds.
@@ -87,6 +93,15 @@ class Trial:
     folds: int = 0
     reason: str = ""
     curves: list[list[dict[str, float]]] = field(default_factory=list)
+
+    def add(self, facts: dict[str, Any]) -> None:
+        """Take in what a fold took; times of one fit and one row are means over folds."""
+        self.folds += 1
+        self.seconds += facts["seconds"]
+        self.fit_seconds += (facts["fit_seconds"] - self.fit_seconds) / self.folds
+        self.ms_per_example += (facts["ms"] - self.ms_per_example) / self.folds
+        if facts["curve"]:
+            self.curves.append(facts["curve"])
 
     @property
     def usable(self) -> bool:
@@ -156,6 +171,7 @@ def try_candidate(
     store: TrialStore,
     share: float = 1.0,
     hopeless: Callable[[np.ndarray], str] | None = None,
+    beyond: Callable[[BaseTransfer, Dataset], str] | None = None,
 ) -> Trial:
     """Fit on the training part of each fold and predict the rest.
 
@@ -167,23 +183,58 @@ def try_candidate(
         store: Finished folds.
         share: Share of the time left that this candidate may use.
         hopeless: Given the outputs so far, says why to stop, or "" to go on.
+        beyond: Given the first fitted model and rows, says which limit it breaks, or "".
 
     Returns:
         The trial; a failure is a trial with a reason, never a crash.
     """
     folds = folds[: candidate.folds] if candidate.folds else folds
     trial = Trial(candidate, predicted_seconds=sum(candidate.seconds(len(train)) for train, _ in folds))
-    outputs = np.full((len(data), data.task.outputs) if data.task.is_classification else len(data), np.nan)
-    allowed = setting.clock.left() * share
+    seconds = setting.clock.left() * share
+    advance(trial, data, folds, setting=setting, store=store, seconds=seconds, hopeless=hopeless, beyond=beyond)
+    return trial
+
+
+def advance(
+    trial: Trial,
+    data: Dataset,
+    folds: Folds,
+    *,
+    setting: Setting,
+    store: TrialStore,
+    upto: int | None = None,
+    seconds: float = float("inf"),
+    hopeless: Callable[[np.ndarray], str] | None = None,
+    beyond: Callable[[BaseTransfer, Dataset], str] | None = None,
+) -> None:
+    """Go on with a trial through the next folds, until ``upto`` of them are done; None for all.
+
+    It is ``"waiting"`` after some of them and ``"done"`` after all.
+
+    Args:
+        trial: What was tried so far.
+        data: All rows.
+        folds: Positions (train, test).
+        setting: Clock, progress and cache.
+        store: Finished folds.
+        upto: Folds to do, those that are done counted.
+        seconds: Time for these folds.
+        hopeless: Given the outputs so far, says why to stop, or "" to go on.
+        beyond: Given the first fitted model and rows, says which limit it breaks, or "".
+    """
+    candidate, upto = trial.candidate, len(folds) if upto is None else upto
+    if trial.outputs is None:
+        trial.outputs = np.full((len(data), data.task.outputs) if data.task.is_classification else len(data), np.nan)
     start = time.perf_counter()
-    for index, (train, test) in enumerate(folds):
+    for index in range(trial.folds, upto):
+        train, test = folds[index]
         setting.progress(candidate.name, index / len(folds), f"fold {index + 1} of {len(folds)}")
         path = store.path(candidate, index)
         try:
             found = store.load(path)
             if found is None:
-                left = (allowed - (time.perf_counter() - start)) / (len(folds) - index)
-                found = _one_fold(candidate, data, train, test, _within(setting, left, path))
+                left = (seconds - (time.perf_counter() - start)) / (upto - index)
+                found = _one_fold(candidate, data, train, test, _within(setting, left, path), None if index else beyond)
                 store.save(path, *found)
         except BudgetError as error:
             trial.state, trial.reason = "stopped", str(error)
@@ -193,17 +244,20 @@ def try_candidate(
         except Exception as error:  # noqa: BLE001  (whatever a plug-in raises: a candidate that fails is a row)
             trial.state, trial.reason = "failed", " ".join(str(error).split())[:300] or type(error).__name__
             break
-        outputs[test] = found[0]
-        _add(trial, found[1])
-        reason = hopeless(outputs) if hopeless and index + 1 < len(folds) else ""
+        trial.outputs[test] = found[0]
+        trial.add(found[1])
+        reason = found[1].get("beyond", "")
         if reason:
             trial.state, trial.reason = "stopped", reason
             break
-    if trial.folds:
-        trial.outputs = outputs
-        trial.fit_seconds /= trial.folds
-        trial.ms_per_example /= trial.folds
-    return trial
+        reason = hopeless(trial.outputs) if hopeless and index + 1 < len(folds) else ""
+        if reason:
+            trial.state, trial.reason = "stopped", reason
+            break
+    else:
+        trial.state = "done" if trial.folds == len(folds) else "waiting"
+    if not trial.folds:
+        trial.outputs = None
 
 
 def _within(setting: Setting, seconds: float, path: Path | None) -> Setting:
@@ -213,7 +267,12 @@ def _within(setting: Setting, seconds: float, path: Path | None) -> Setting:
 
 
 def _one_fold(
-    candidate: Candidate, data: Dataset, train: np.ndarray, test: np.ndarray, setting: Setting
+    candidate: Candidate,
+    data: Dataset,
+    train: np.ndarray,
+    test: np.ndarray,
+    setting: Setting,
+    beyond: Callable[[BaseTransfer, Dataset], str] | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     if setting.clock.expired:
         raise BudgetError("no time was left")
@@ -229,14 +288,6 @@ def _one_fold(
         "fit_seconds": fitted - start,
         "ms": 1000 * (done - fitted) / max(1, len(test)),
         "curve": transfer.curve_,
+        "beyond": beyond(transfer, data.select(test)) if beyond else "",
     }
     return outputs, facts
-
-
-def _add(trial: Trial, facts: dict[str, Any]) -> None:
-    trial.folds += 1
-    trial.seconds += facts["seconds"]
-    trial.fit_seconds += facts["fit_seconds"]
-    trial.ms_per_example += facts["ms"]
-    if facts["curve"]:
-        trial.curves.append(facts["curve"])

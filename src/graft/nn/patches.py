@@ -23,6 +23,7 @@ class PatchTransformer(Stack):
         depth: Number of blocks.
         heads: Attention heads; one per 32 columns by default.
         dropout: On what each half of a block adds.
+        inner: Units between the two layers that follow attention; four times the width by default.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class PatchTransformer(Stack):
         depth: int = 4,
         heads: int = 0,
         dropout: float = 0.0,
+        inner: int = 0,
     ) -> None:
-        super().__init__(width, depth, heads or max(1, width // 32), dropout)
+        super().__init__(width, depth, heads or max(1, width // 32), dropout, inner)
         self.patch, self.side = patch, size // patch
         self.embedding = nn.Linear(channels * patch * patch, width)
         self.register_buffer("places", sine_places(self.side, width), persistent=False)

@@ -21,12 +21,12 @@ class _Block(nn.Module):
     Ba et al. (2016); Xiong et al. (2020) for the normalisation in front.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, inner: int = 0) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, inner = heads, inner or 4 * width
         self.before_attention, self.before_layer = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.up, self.down = nn.Linear(width, inner), nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -68,9 +68,9 @@ class Stack(nn.Module):
 
     embedding: nn.Module
 
-    def __init__(self, width: int, depth: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, depth: int, heads: int, dropout: float, inner: int = 0) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_Block(width, heads, dropout) for _ in range(depth))
+        self.layers = nn.ModuleList(_Block(width, heads, dropout, inner) for _ in range(depth))
         self.last_norm = nn.LayerNorm(width)
         self.hidden_size = width
 
@@ -128,6 +128,7 @@ class Transformer(Stack):
         heads: Attention heads; one per 64 columns by default.
         causal: Whether a position sees only what came before it.
         dropout: On what each half of a block adds.
+        inner: Units between the two layers that follow attention; four times the width by default.
     """
 
     def __init__(
@@ -140,8 +141,9 @@ class Transformer(Stack):
         heads: int = 0,
         causal: bool = False,
         dropout: float = 0.0,
+        inner: int = 0,
     ) -> None:
-        super().__init__(width, depth, heads or max(1, width // 64), dropout)
+        super().__init__(width, depth, heads or max(1, width // 64), dropout, inner)
         self.embedding = input_layer(vocabulary, bands, width)
         self.causal = causal
         self._fresh()

@@ -15,6 +15,7 @@ import yaml
 from graft.core.errors import SourceError, UnsafeSourceError
 from graft.core.store import Store
 
+REPORT_FILE = "reshape.json"  # beside a network that another was reshaped into: what became of every tensor
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 SAVE_SAFELY = (
     "pickles can run code when opened: convert it with torch.load(FILE, weights_only=True) "
@@ -195,3 +196,11 @@ def local_folders(folders: tuple[str, ...]) -> Iterator[Path]:
             if path.is_dir() and path.resolve() not in seen:
                 seen.add(path.resolve())
                 yield path
+
+
+def is_structure(folder: Path) -> bool:
+    """Whether a folder holds a structure alone, whose weights have learned nothing."""
+    try:
+        return (folder / REPORT_FILE).is_file() and bool(read_json(folder / REPORT_FILE)["changes"].get("fresh"))
+    except (SourceError, KeyError, AttributeError):
+        return False

@@ -140,10 +140,10 @@ class ImageBackbone(NetworkBackbone):
         return 1
 
     def collate(self, encoded: list[np.ndarray]) -> Batch:
-        """``pixel_values`` (B, 3, H, W)."""
-        if self.reader.fast:
-            return {"pixel_values": self.reader.pixels(encoded)}
-        return {"pixel_values": torch.from_numpy(np.stack(encoded))}
+        """``pixel_values`` (B, 3, H, W); (B, 1, H, W), the mean, for a network of one channel."""
+        pixels = self.reader.pixels(encoded) if self.reader.fast else torch.from_numpy(np.stack(encoded))
+        grey = getattr(self.model.config, "num_channels", 3) == 1
+        return {"pixel_values": pixels.mean(1, keepdim=True) if grey else pixels}
 
     def _layers(self, output: Any) -> list[Tensor]:
         hidden = list(output.hidden_states)

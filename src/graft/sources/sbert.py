@@ -213,9 +213,10 @@ def describe_sentence_folder(folder: Path, uri: str, name: str) -> ModelSpec:
     for kind, place in modules:
         if kind == "Dense":
             width = int(folders_.read_json(place / "config.json").get("out_features", width))
+    objective = spec.objective if spec.objective.startswith("sentence") else "sentence similarity"
     return dataclasses.replace(
         spec,
-        objective=spec.objective if spec.objective.startswith("sentence") else "sentence similarity",
+        objective="" if folders_.is_structure(folder) else objective,
         hidden_size=width,
         licence=str(front.get("license") or ""),
         languages=folders_.as_names(front.get("language")),

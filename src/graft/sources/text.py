@@ -224,7 +224,7 @@ def pad_number(tokenizer: Any, config: Any) -> int:
 
 def longest_input(tokenizer: Any, network: nn.Module, cap: int = LONGEST) -> int:
     """Tokens that the network can take: its positions, its tokenizer's limit, and ``cap``."""
-    limits = [cap]
+    limits = [getattr(network.config, "graft_length", cap)]  # what graft reshape was asked for
     if 0 < (tokenizer.model_max_length or 0) < 10**6:
         limits.append(int(tokenizer.model_max_length))
     positions = getattr(network.config, "max_position_embeddings", None)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -90,7 +91,8 @@ class Adapters(Finetune):
 
     label = "adapters"
     name = "adapters"
-    on_request = True
+    space: ClassVar = {"rank": [4, 8, 16], "epochs": [None, 5.0, 10.0]}
+    effort = "thorough"
 
     def __init__(
         self,
@@ -130,6 +132,12 @@ class Adapters(Finetune):
         self.rank = rank
         self.alpha = alpha
         self.targets = targets
+
+    @classmethod
+    def promising(cls, data: Dataset) -> bool:
+        """Where the package that it needs is there."""
+        del data
+        return find_spec("peft") is not None
 
     @classmethod
     def fits(cls, spec: ModelSpec) -> str:

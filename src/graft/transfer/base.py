@@ -58,7 +58,9 @@ class BaseTransfer(BaseEstimator, ABC):
     Attributes:
         needs_source: Whether it starts from a pretrained model (a constructor keyword ``source``).
         kinds: Kinds of task that it can be fitted on.
-        on_request: Whether ``graft fit`` tries it only where ``--methods`` names it.
+        effort: The least ``--effort`` at which ``graft fit`` tries it: ``"probe"``, ``"fast"``, ``"thorough"``, or
+            ``"request"`` for only where ``--methods`` names it.
+        space: Settings that ``--effort thorough`` searches by name: a list of choices, or (low, high) of a rate.
         simplicity: Rank from simple (0) to complex; the guard prefers the simpler of two equals.
         label: What to call it in a sentence.
         task_: The task it was fitted on.
@@ -68,7 +70,8 @@ class BaseTransfer(BaseEstimator, ABC):
 
     needs_source: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
-    on_request: ClassVar[bool] = False
+    effort: ClassVar[str] = "fast"
+    space: ClassVar[dict[str, list[Any] | tuple[float, float]]] = {}
     simplicity: ClassVar[int] = 0
     label: ClassVar[str] = ""
     name: ClassVar[str] = ""
@@ -88,6 +91,12 @@ class BaseTransfer(BaseEstimator, ABC):
         """Why it cannot start from a source, in words; empty if it can."""
         del spec
         return ""
+
+    @classmethod
+    def promising(cls, data: Dataset) -> bool:
+        """Whether it is worth a trial on such rows where nobody asks for it."""
+        del data
+        return True
 
     @classmethod
     def seconds(cls, rows: int) -> float:

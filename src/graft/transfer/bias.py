@@ -10,7 +10,7 @@ language-models.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import nn
@@ -65,7 +65,8 @@ class BiasOnly(Finetune):
 
     label = "bias tuning"
     name = "bias"
-    on_request = True
+    space: ClassVar = {"lr": (3e-4, 1e-2), "epochs": [None, 5.0, 10.0]}
+    effort = "thorough"
 
     def __init__(
         self,

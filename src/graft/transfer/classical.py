@@ -43,6 +43,7 @@ class Classical(BaseTransfer):
 
     label = "classical baseline"
     name = "classical"
+    effort = "probe"
     simplicity = 1
 
     def __init__(self, *, C: float | None = None, max_rows: int = 100_000, seed: int = 0) -> None:

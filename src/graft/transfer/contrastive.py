@@ -16,7 +16,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -49,6 +49,7 @@ RARE = 16  # … and rows of every class that it sees at least
 ENCODED = 2_048  # rows that are kept encoded; of more rows those of a batch are encoded when it is made
 CHUNK = {"text": 1_024, "image": 16, "audio": 16, "table": 4_096}  # tokens or rows of one chunk: little padding
 ROOM = 1 << 31  # bytes of activations kept for the backward pass; of a larger batch they are computed twice
+FEW = 64  # rows per class up to which it is tried without being asked for
 SLACK = 1.5  # of the predicted time that the features of the probe take
 ROW_SECONDS, PASS_SECONDS = 6e-3, 1e-3  # of a row in one step, and in the last pass, of a small sentence encoder
 
@@ -96,9 +97,9 @@ class ContrastiveFewShot(BaseTransfer):
 
     label = "contrastive tuning"
     name = "contrastive"
-    on_request = True
     kinds = ("classification",)
     needs_source = True
+    space: ClassVar = {"lr": (3e-5, 4e-4), "temperature": (0.03, 0.3)}
     simplicity = 3
 
     def __init__(
@@ -133,6 +134,11 @@ class ContrastiveFewShot(BaseTransfer):
     @classmethod
     def fits(cls, spec: ModelSpec) -> str:
         return f"{spec.name} is a table of word vectors: it has no blocks" if spec.architecture == WORD_VECTORS else ""
+
+    @classmethod
+    def promising(cls, data: Dataset) -> bool:
+        """Few rows per class; with many fine-tuning does the same, and better."""
+        return len(data) <= FEW * data.task.outputs
 
     @classmethod
     def seconds(cls, rows: int) -> float:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -131,6 +131,8 @@ class Distill(Finetune):
 
     label = "distillation"
     name = "distill"
+    effort = "request"
+    space: ClassVar = {}
     needs_source = True
     simplicity = 3
 

@@ -12,7 +12,7 @@ import copy
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -90,6 +90,7 @@ class Finetune(BaseTransfer):
     label = "fine-tuning"
     name = "finetune"
     needs_source = True
+    space: ClassVar = {"lr": (3e-5, 6e-4), "layer_decay": (0.6, 1.0), "epochs": [None, 5.0, 10.0]}
     simplicity = 3
 
     def __init__(

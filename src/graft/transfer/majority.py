@@ -18,6 +18,7 @@ class Majority(BaseTransfer):
 
     label = "majority class"
     name = "majority"
+    effort = "probe"
 
     @classmethod
     def called(cls, task: Task) -> str:

@@ -50,6 +50,7 @@ class Probe(BaseTransfer):
 
     label = "probe"
     name = "probe"
+    effort = "probe"
     needs_source = True
     simplicity = 2
 

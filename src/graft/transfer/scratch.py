@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset
 from graft.sources.base import Backbone
@@ -26,6 +28,7 @@ class Scratch(Finetune):
     label = "training from scratch"
     name = "scratch"
     needs_source = False
+    space: ClassVar = {"lr": (3e-4, 1e-2), "weight_decay": (1e-3, 0.1)}
     simplicity = 2
 
     def __init__(

@@ -15,7 +15,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -81,7 +81,8 @@ class Soup(Finetune):
     label = "soup of fine-tunings"
     name = "soup"
     simplicity = 4
-    on_request = True
+    space: ClassVar = {}
+    effort = "thorough"
 
     def __init__(
         self,

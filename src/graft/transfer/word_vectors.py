@@ -9,7 +9,7 @@ Reference: Kim (2014), Convolutional neural networks for sentence classification
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -68,6 +68,7 @@ class WordVectors(Finetune):
     """
 
     label = "network on word vectors"
+    space: ClassVar = {"lr": (2e-4, 4e-3), "epochs": [None, 10.0, 30.0]}
     name = "word_vectors"
     simplicity = 3
 

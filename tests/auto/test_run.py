@@ -5,20 +5,22 @@ import json
 import re
 import shutil
 import time
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from conftest import make_pictures, make_table, make_texts
 from safetensors.numpy import load_file, save_file
 
-from graft.auto import AutoFit, Config, Listener, find_sources
+from graft.auto import EFFORTS, AutoFit, Config, Listener, find_sources, tune
 from graft.core.errors import BudgetError, DataError, SourceError, UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.store import Store
 from graft.core.types import Run
 from graft.data.load import load
+from graft.evaluate.history import History
 from graft.evaluate.search import Trial
 from graft.transfer.base import load_transfer
 from graft.transfer.classical import Classical
@@ -338,7 +340,7 @@ def test_the_run_is_json_and_comes_back(tiny_bert, store):
     assert Run.from_json(json.loads(text)).to_json() == json.loads(text)
 
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "run.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "run.md"
 
 
 ELSEWHERE = {  # documented, but not of every run
@@ -381,13 +383,90 @@ def test_residuals_are_predicted_minus_true(store):
     assert run.metrics["residuals"]["q50"] == pytest.approx(np.median(pairs[:, 1] - pairs[:, 0]))
 
 
-def test_every_transfer_is_tried_by_default(tiny_bert, store):
-    _, run = fit(hidden_signal(60), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2)
-    spec = find_sources("text", (f"hf:{tiny_bert}",))[0]
-    tried = {name for name, transfer in TRANSFERS.items() if not (transfer.on_request or transfer.fits(spec))}
-    assert {transfer for transfer, _ in states(run)} == tried
-    assert tried == {"majority", "classical", "probe", "finetune", "scratch"}
+@pytest.mark.parametrize("effort", ["probe", "fast"])
+def test_every_way_of_the_effort_is_tried(tiny_bert, store, effort):
+    _, run = fit(hidden_signal(60), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2, effort=effort)
+    wanted = {"majority", "classical", "probe"}
+    if effort == "fast":
+        wanted |= {"finetune", "scratch", "contrastive"}
+    assert {transfer for transfer, _ in states(run)} == wanted
     assert set(states(run).values()) <= {"done", "stopped"}
+
+
+def test_many_rows_per_class_need_no_contrast(tiny_bert, store):
+    _, run = fit(hidden_signal(140), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2)
+    assert "contrastive" not in {transfer for transfer, _ in states(run)}
+    assert "finetune" in {transfer for transfer, _ in states(run)}
+
+
+def test_thorough_tries_everything_and_searches_settings(tiny_bert, store, monkeypatch):
+    monkeypatch.setattr(tune, "MOST", 3)
+    _, run = fit(load(make_texts(24)), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2, effort="thorough")
+    tried = [trial["transfer"] for trial in run.trials]
+    assert {name for name, transfer in TRANSFERS.items() if transfer.effort == "thorough"} <= set(tried)
+    assert [t["settings"].get("head") for t in run.trials if t["transfer"] == "probe"][-2:] == ["knn", "lda"]
+    best = max(len(list(group)) for _, group in groupby(tried))
+    assert best >= 3  # one way after the other, with other settings
+
+
+def test_a_limit_leaves_out_what_is_beyond_it(tiny_bert, store):
+    data, uri = hidden_signal(80), f"hf:{tiny_bert}"
+    _, free = fit(data, store, models=(uri,), methods=("classical", "probe"))
+    assert free.answer["transfer"] == "probe"
+    assert free.answer["ms_per_example"] > 0
+    _, small = fit(data, store, models=(uri,), methods=("classical", "probe"), max_size=0.01)
+    assert small.answer["transfer"] == "classical"
+    assert any("MB, 0.01 MB are allowed" in line for line in small.data["ranking_sentences"])
+    with pytest.raises(BudgetError, match="ms are allowed"):
+        fit(data, store, models=(uri,), methods=("classical", "probe"), max_latency=1e-6)
+
+
+def test_what_needs_more_memory_than_there_is_is_left_out(tiny_bert, store):
+    room = psutil.Process().memory_info().rss + (160 << 20)
+    _, run = fit(hidden_signal(80), store, models=(f"hf:{tiny_bert}",), methods=("probe", "finetune"), memory=room)
+    reasons = {trial["transfer"]: trial["reason"] for trial in run.trials}
+    assert "MiB of memory" in reasons["finetune"]
+    assert reasons["probe"] == ""
+    with pytest.raises(BudgetError, match=r"needs about 128 MiB of memory.*raise --memory"):
+        fit(hidden_signal(80), store, methods=("classical",), memory="1MB")
+
+
+def test_a_handful_of_rows_per_class_is_cut_into_fewer_folds(store):
+    texts, y = make_texts(8)
+    _, run = fit(load((texts, y)), store, methods=("majority", "classical"))
+    assert run.data["split"]["folds"] == 4
+    _, run = fit(load((texts[:6], y[:6])), store, methods=("majority", "classical"))
+    assert run.data["split"]["folds"] == 3
+
+
+def test_what_won_on_a_similar_task_comes_first(tiny_bert, store, tmp_path):
+    past = History(tmp_path)
+
+    def order(data, history):
+        config = Config(None, (f"hf:{tiny_bert}",), ("classical", "probe", "scratch", "finetune"), folds=2)
+        _, run = AutoFit(data, config, store, history=history).run()
+        return [trial["transfer"] for trial in run.trials], run
+
+    names, run = order(hidden_signal(60), past)
+    assert names.index("finetune") < names.index("scratch")
+    better = [
+        t["transfer"]
+        for t in sorted(run.trials, key=lambda t: -t["score"][0])
+        if t["transfer"] in ("finetune", "scratch")
+    ]
+    names, _ = order(hidden_signal(80, seed=1), past)
+    assert [name for name in names if name in ("finetune", "scratch")] == better
+    assert len(past.entries()) == 2
+    order(hidden_signal(60), past)
+    assert len(past.entries()) == 2  # the same data and settings take the place of the earlier run
+
+
+def test_an_effort_is_a_budget_unless_one_is_given():
+    assert [Config(effort=name).seconds for name in EFFORTS] == [30.0, 120.0, 900.0]
+    assert Config("5m", effort="probe").seconds == 300.0
+    assert Config(None).seconds is None
+    with pytest.raises(UsageError, match=r"no effort 'much'.*use probe, fast, thorough"):
+        _ = Config(effort="much").seconds
 
 
 def test_what_is_returned_is_what_is_saved(store, tmp_path):

@@ -1,0 +1,34 @@
+"""What the person allows the model to take where it is used: milliseconds per row, megabytes on disk."""
+
+from __future__ import annotations
+
+from graft.auto.config import Config
+from graft.core.types import Dataset, RankRow
+from graft.transfer.base import BaseTransfer
+from graft.transfer.cost import milliseconds, model_bytes, sample_of
+
+CLEARLY = 1.3  # a predicted time per row is rough: a source is left out unmeasured only this far beyond the limit
+
+
+def too_costly(row: RankRow, config: Config) -> str:
+    """Why no model on this source can stay within the limits, from what the ranking measured; empty if one may."""
+    latency, size = 1000 * row.cost, row.spec.bytes / 1e6
+    if config.max_latency is not None and latency > CLEARLY * config.max_latency:
+        return f"it takes {latency:.3g} ms per row, {config.max_latency:g} ms are allowed"
+    if config.max_size is not None and size > config.max_size:
+        return f"it takes {size:.3g} MB, {config.max_size:g} MB are allowed"
+    return ""
+
+
+def beyond(model: BaseTransfer, data: Dataset, config: Config) -> str:
+    """Why a fitted model is beyond the limits, measured; empty if it is within."""
+    if config.max_size is not None:
+        size = model_bytes(model.backbone_, *model._arrays()) / 1e6  # noqa: SLF001  (what save writes)
+        if size > config.max_size:
+            return f"it takes {size:.3g} MB, {config.max_size:g} MB are allowed"
+    if config.max_latency is not None:
+        sample = sample_of(data)
+        latency = milliseconds(lambda: model.outputs(sample), len(sample))
+        if latency > config.max_latency:
+            return f"it takes {latency:.3g} ms per row, {config.max_latency:g} ms are allowed"
+    return ""

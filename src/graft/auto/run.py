@@ -1,0 +1,442 @@
+"""Rank, shortlist, transfer under a budget, guard, refit: from a labelled data set to a model and its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from graft.auto.config import Config, Listener
+from graft.auto.limits import beyond, too_costly
+from graft.auto.race import CLEARLY, behind, promoted, rungs
+from graft.auto.sources import find_sources
+from graft.auto.ways import RESERVE, SEARCH_ROWS, SLACK, Ways, training_bytes
+from graft.core.errors import BudgetError, SourceError
+from graft.core.memory import memory_left
+from graft.core.registry import TRANSFERS
+from graft.core.rows import evenly_spaced
+from graft.core.runtime import Clock
+from graft.core.store import Store
+from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow, Run
+from graft.data.splits import fold_count, holdout
+from graft.data.splits import folds as make_folds
+from graft.evaluate.history import History, Suggestion, order, settled, starts, way_of
+from graft.evaluate.metrics import score
+from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, advance
+from graft.evaluate.statistics import Statistics, statistics
+from graft.features import extract, predict_seconds
+from graft.ranking.rank import rank
+from graft.record import make_run
+from graft.sources.base import Backbone, open_model
+from graft.transfer.base import BaseTransfer, Setting
+from graft.transfer.cost import milliseconds, sample_of
+from graft.trust.guard import Verdict, guard
+
+SMALL = 2_000  # rows up to which every row is held out once (5 folds); above it one part is held out
+HELD_OUT = 0.2  # share held out above SMALL rows
+RANK_SHARE = 0.4  # share of the time left that ranking may use
+LEAST = 128 << 20  # bytes without which nothing is begun
+TUNING_SHARE = 0.6  # of the time left after the race that the search of settings may use
+
+
+@dataclass
+class AutoFit:
+    """One run over one data set.  ``run`` does all steps; each step reads and adds to the fields."""
+
+    data: Dataset
+    config: Config
+    store: Store | None = None
+    listener: Listener = field(default_factory=Listener)
+    work: Path | None = None
+    spent: float = 0.0
+    history: History | None = None
+    clock: Clock = field(init=False)
+    search: Dataset = field(init=False)
+    folds: Folds = field(init=False)
+    trials: list[Trial] = field(default_factory=list, init=False)
+    ranking: Ranking = field(default_factory=lambda: Ranking(()), init=False)
+    left_out: list[tuple[ModelSpec, str]] = field(default_factory=list, init=False)
+    ways: Ways = field(init=False)
+    facts: Statistics = field(
+        default_factory=dict, init=False
+    )  # of the task, by which it is compared with earlier ones
+    suggestions: list[Suggestion] = field(default_factory=list, init=False)
+    latency: float = field(default=0.0, init=False)  # milliseconds per row of the model, measured
+    _pace: dict[tuple[str, str], float] = field(default_factory=dict, init=False)  # measured over predicted time
+    _passes_fit: bool = field(default=False, init=False)
+
+    def run(self) -> tuple[BaseTransfer, Run]:
+        """Do everything; the fitted winner and the record."""
+        if self.store is not None:
+            return self._run()
+        with tempfile.TemporaryDirectory() as folder:  # no cache on disk: one for this run alone
+            self.store = Store(folder)
+            try:
+                return self._run()
+            finally:
+                self.store = None
+
+    def _run(self) -> tuple[BaseTransfer, Run]:
+        unknown = [name for name in self.config.methods if name not in TRANSFERS]
+        if unknown:
+            TRANSFERS[unknown[0]]  # raises, naming the nearest
+        self.ways = Ways(self)
+        self.clock = Clock(self.config.seconds, spent=self.spent)
+        self._check_memory()
+        specs = self._sources()
+        self._split()
+        for candidate in self.ways.baselines():
+            self._try(candidate)
+        specs = self._readable(specs) if specs else []
+        if specs:
+            self._rank(specs)
+        self._recall()
+        for candidate in order(self.ways.probes(), self.suggestions, way_of):
+            self._try(candidate)
+        self._race()
+        self._tune()
+        chosen, verdict = self._choose()
+        model, fitted_rows = self._refit(chosen)
+        run = make_run(self, chosen, verdict, model, fitted_rows)
+        if self.history is not None:
+            self.history.add(run, self.facts, weights={r.spec.uri: r.spec.weights_sha256 for r in self.ranking.rows})
+        self.listener.on_answer(run)
+        return model, run
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def _split(self) -> None:
+        from graft.record import data_facts
+
+        self.search = self.data
+        if len(self.data) > SEARCH_ROWS:
+            rows = np.random.default_rng(self.config.seed).choice(len(self.data), SEARCH_ROWS, replace=False)
+            self.search = self.data.select(np.sort(rows))
+        wanted = self.config.folds or (5 if len(self.search) <= SMALL else 1)
+        if wanted == 1:
+            self.folds = [holdout(self.search, test=HELD_OUT, seed=self.config.seed)]
+        else:
+            # few rows of a class allow fewer folds; those asked for by number are an error where they do not fit
+            count = wanted if self.config.folds else fold_count(self.search, wanted)
+            self.folds = make_folds(self.search, k=count, seed=self.config.seed)
+        self.trial_store = TrialStore(self.work, f"{self.search.fingerprint()}-{self.config.seed}-{wanted}")
+        self.listener.on_data(self.data, data_facts(self.data))
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Positions of ``search`` that are held out in some fold."""
+        return np.sort(np.concatenate([test for _, test in self.folds]))
+
+    def _setting(self, clock: Clock | None = None) -> Setting:
+        return Setting(clock=clock or self.clock, progress=self.listener.progress, store=self.store)
+
+    # -- trials ------------------------------------------------------------------------------------------------------
+
+    def _try(self, candidate: Candidate) -> Trial:
+        """Try a candidate on all folds."""
+        trial = self._begin(candidate)
+        self._advance(trial, len(self.folds))
+        return trial
+
+    def _begin(self, candidate: Candidate) -> Trial:
+        trial = Trial(candidate, predicted_seconds=sum(candidate.seconds(len(train)) for train, _ in self.folds))
+        trial.state = "waiting"
+        self.trials.append(trial)
+        return trial
+
+    def _advance(self, trial: Trial, upto: int) -> None:
+        """Go on with a trial, unless it needs more time or memory than is left."""
+        reason = self._refused(trial)
+        if reason:
+            trial.state, trial.reason = "stopped" if trial.folds else "skipped", reason
+        else:
+            first, ahead = trial.folds, len(self.folds) - trial.folds
+            advance(
+                trial,
+                self.search,
+                self.folds,
+                setting=self._setting(),
+                store=self.trial_store,
+                upto=upto,
+                seconds=self.clock.left() * trial.candidate.share * (upto - first) / ahead,
+                hopeless=lambda _: self._hopeless(trial),
+                beyond=self._beyond if self._limited else None,
+            )
+            self._learn(trial)
+        if trial.state != "waiting":
+            self.listener.on_trial(trial, self._interval(trial))
+
+    def _refused(self, trial: Trial) -> str:
+        """Why the rest of a trial, and a fit on all rows after it, cannot be afforded; empty if it can."""
+        candidate = trial.candidate
+        needed = self._rest(trial) + self._predicted(candidate, len(self.data))
+        left = (self.clock.left() - RESERVE) * SLACK
+        if needed > left or self.clock.left() <= RESERVE:
+            return f"needs about {needed:.0f} s, {max(0.0, left):.0f} s are left"
+        room = memory_left(self.config.bytes) if candidate.memory else 0
+        if candidate.memory > room:
+            return f"needs about {candidate.memory >> 20:,} MiB of memory, {room >> 20:,} MiB are left"
+        return ""
+
+    def _rest(self, trial: Trial) -> float:
+        """Predicted seconds of the folds that are not done."""
+        return sum(self._predicted(trial.candidate, len(train)) for train, _ in self.folds[trial.folds :])
+
+    def _predicted(self, candidate: Candidate, rows: int) -> float:
+        """Predicted seconds of a fit, corrected by fits of the same way and source so far."""
+        return candidate.seconds(rows) * self._pace.get(_way(candidate), 1.0)
+
+    def _learn(self, trial: Trial) -> None:
+        predicted = trial.candidate.seconds(len(self.folds[0][0]))
+        if trial.folds and predicted > 0 and trial.fit_seconds > 0:
+            self._pace[_way(trial.candidate)] = min(10.0, max(0.1, trial.fit_seconds / predicted))
+
+    def _interval(self, trial: Trial) -> tuple[float, float, float] | None:
+        from graft.record import trial_score
+
+        return trial_score(trial, self.search, self.config)
+
+    def _hopeless(self, trial: Trial) -> str:
+        """Why a trial cannot win any more, judged on the rows it has predicted so far; empty if it can."""
+        finished = [one for one in self.trials if one.usable]
+        rival = behind(trial, finished, self.search.task, self.search.y, level=CLEARLY, seed=self.config.seed)
+        return f"clearly worse than {rival} so far" if rival else ""
+
+    @property
+    def _limited(self) -> bool:
+        return self.config.max_latency is not None or self.config.max_size is not None
+
+    def _beyond(self, model: BaseTransfer, rows: Dataset) -> str:
+        return beyond(model, rows, self.config)
+
+    def _value(self, trial: Trial) -> float | None:
+        """Score of a finished trial on all rows that are held out."""
+        if not trial.usable:
+            return None
+        rows = np.flatnonzero(trial.rows)
+        return score(self.search.task, self.search.y[rows], trial.outputs[rows])
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def _race(self) -> None:
+        """Everything that is trained, fold by fold together; what falls behind is left out."""
+        stops, running = rungs(len(self.folds)), []
+        for candidate in order(self.ways.trained(), self.suggestions, way_of):
+            running.append(self._begin(self.ways.affordable(candidate)))
+            self._advance(running[-1], stops[0])
+        for done, upto in itertools.pairwise(stops):
+            waiting = [trial for trial in running if trial.state == "waiting"]
+            going = promoted(
+                waiting,
+                [trial for trial in self.trials if trial.usable],
+                self.search.task,
+                self.search.y,
+                of=f"{done} of {len(self.folds)} folds",
+                seconds=self._rest,
+                left=(self.clock.left() - RESERVE) * SLACK,
+                seed=self.config.seed,
+            )
+            for trial in waiting:
+                if trial in going:
+                    self._advance(trial, upto)
+                else:
+                    self.listener.on_trial(trial, self._interval(trial))
+
+    def _tune(self) -> None:
+        """Search the settings of the best way, for a part of the time left."""
+        able = [trial for trial in self.trials if trial.usable and TRANSFERS[trial.candidate.transfer].space]
+        if self.config.effort != "thorough" or not able:
+            return
+        from graft.auto.tune import tune
+
+        best = max(able, key=lambda trial: self._value(trial) or -math.inf)
+        clock = self.clock.part(self.clock.left() * TUNING_SHARE) if self.clock.budget else Clock()
+
+        def attempt(candidate: Candidate) -> Trial:
+            if clock.left() < self._predicted(candidate, len(self.folds[0][0])) * len(self.folds):
+                return Trial(candidate, state="skipped")
+            return self._try(candidate)
+
+        tune(
+            best,
+            attempt,
+            lambda settings: self.ways.other(best.candidate, settings),
+            self._value,
+            starts=starts(self.suggestions, best.candidate.transfer),
+            seed=self.config.seed,
+        )
+
+    def _check_memory(self) -> None:
+        room = memory_left(self.config.bytes)
+        if room < LEAST:
+            what = f"graft fit needs about {LEAST >> 20} MiB of memory beside what it holds, {room >> 20} MiB are left"
+            raise BudgetError(what, hint="raise --memory, or end other programs")
+
+    def _sources(self) -> list[ModelSpec]:
+        """Sources to consider: those asked for, or all reachable ones that can read the data."""
+        modality = self.data.task.modality
+        needed = any(self.ways.wanted(name) for name, transfer in TRANSFERS.items() if transfer.needs_source)
+        if not needed:
+            return []
+        return find_sources(modality, self.config.models)
+
+    def _readable(self, specs: list[ModelSpec]) -> list[ModelSpec]:
+        """Leave out sources whose vocabulary does not cover the data, unless they were asked for by name."""
+        some = self.search.take(evenly_spaced(len(self.search), 500))
+        usable, passes, noticed = [], [], []
+        for spec in specs:
+            try:
+                backbone = open_model(spec)
+                noticed += [(spec, note) for note in backbone.notes]
+                coverage = backbone.coverage(some)
+                seconds = predict_seconds(backbone, self.search, 16) if coverage.ok or self.config.models else 0.0
+            except SourceError as error:
+                if len(specs) == 1 and self.config.models:
+                    raise  # the only source that was asked for
+                self.left_out.append((spec, str(error)))
+                continue
+            reason = too_costly(RankRow(spec, cost=seconds / len(self.search)), self.config)
+            reason = reason or ("" if coverage.ok or self.config.models else coverage.reason)
+            if reason:
+                self.left_out.append((spec, reason))
+            else:
+                passes.append(seconds)
+                usable.append(spec)
+        self.listener.on_sources(usable, self.left_out, noticed)
+        self.listener.on_plan(*self._plan(usable, passes))
+        self._passes_fit = sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
+        return usable
+
+    def _plan(self, specs: list[ModelSpec], passes: list[float]) -> tuple[list[tuple[str, float]], int]:
+        """Steps with predicted seconds, and predicted bytes of memory."""
+        steps = [(f"features of {spec.name}", seconds) for spec, seconds in zip(specs, passes, strict=True)]
+        memory = psutil.Process().memory_info().rss
+        tuned = [pair for pair in zip(specs, passes, strict=True) if not TRANSFERS["finetune"].fits(pair[0])]
+        if tuned:
+            # any of them may win the ranking: the plan names the middle one
+            spec, seconds = sorted(tuned, key=lambda item: item[1])[len(tuned) // 2]
+            row = RankRow(spec, cost=seconds / len(self.search))
+            train = len(self.folds[0][0])
+            if self.ways.wanted("finetune"):
+                self.ways.measure_step(row)
+                one = self.ways.seconds("finetune", row, {})
+                steps.append((f"fine-tuning {spec.name} on {len(self.folds)} fold(s)", one(train) * len(self.folds)))
+                steps.append((f"fine-tuning {spec.name} on all rows, if it wins", one(len(self.data))))
+                # a forward pass of a few rows is a rough guess: what was measured stays, the ranking knows the rest
+                self.ways.costs = {uri: cost for uri, cost in self.ways.costs.items() if cost.step is not None}
+            memory += max(training_bytes(spec) for spec, _ in tuned)
+        return steps, memory
+
+    def _rank(self, specs: list[ModelSpec]) -> None:
+        clock = self.clock.part((self.clock.left() - RESERVE) * RANK_SHARE) if self.clock.budget else self.clock
+        self.ranking = rank(
+            specs,
+            self.search,
+            seed=self.config.seed,
+            level=self.config.level,
+            limit_rows=SMALL,
+            clock=clock,
+            any_script=bool(self.config.models),
+            extract=self._whole_pass(clock) if self._passes_fit else None,
+            store=self.store,
+            progress=self.listener.progress,
+        )
+        self.listener.on_ranking(self.ranking)
+
+    def _recall(self) -> None:
+        """What won on tasks like this one comes first."""
+        if self.history is None:
+            return
+        usable, features = self.ranking.usable, None
+        if usable and self._passes_fit:  # in the cache already
+            features = extract(open_model(usable[0].spec), self.search, store=self.store, clock=self.clock)
+        found = {one.candidate.transfer: score[0] for one in self.trials if (score := self._interval(one)) is not None}
+        self.facts = statistics(self.data, features, found)
+        kept, past, own = self.work / "suggestions.json" if self.work else None, self.history, self.data.fingerprint()
+        self.suggestions = settled(kept, lambda: past.suggest(self.facts, exclude=own))
+
+    def _whole_pass(self, clock: Clock) -> Callable[[Backbone, Dataset], Features]:
+        """Features of some rows by one pass over all rows of the search, which later steps find in the cache."""
+
+        def extract_all(backbone: Backbone, rows: Dataset) -> Features:
+            found = extract(backbone, self.search, store=self.store, clock=clock, progress=self.listener.progress)
+            return found.select(rows.rows)
+
+        return extract_all
+
+    # -- choice ------------------------------------------------------------------------------------------------------
+
+    def _choose(self) -> tuple[Trial, Verdict]:
+        """The best trial on the rows that all of its rivals predicted, unless the guard finds it no better."""
+        usable = [trial for trial in self.trials if trial.usable]
+        allowed = [trial for trial in usable if self.ways.wanted(trial.candidate.transfer)]
+        if not allowed:
+            failed = [trial for trial in self.trials if trial.reason]
+            reasons = [f"{trial.candidate.name}: {trial.reason}" for trial in failed]
+            reasons += [f"{spec.name}: {reason}" for spec, reason in self.left_out]
+            hint = "give a larger --budget" if any(t.state in ("skipped", "stopped") for t in failed) else None
+            raise BudgetError(
+                f"nothing could be fitted: {'; '.join(reasons[:3]) or 'no source reads the data'}", hint=hint
+            )
+        rows = np.flatnonzero(np.logical_and.reduce([trial.rows for trial in usable]))
+        task, y = self.search.task, self.search.y[rows]
+        best = max(allowed, key=lambda trial: score(task, y, trial.outputs[rows]))
+        simpler = [trial for trial in usable if _simpler(trial, best)]
+        simpler.sort(key=lambda trial: TRANSFERS[trial.candidate.transfer].simplicity)
+        verdict = guard(
+            task,
+            y,
+            best.outputs[rows],
+            [(trial.candidate.name, trial.outputs[rows]) for trial in simpler],
+            chosen_name=best.candidate.name,
+            groups=None if self.search.groups is None else self.search.groups[rows],
+            tried=len(allowed),
+            level=self.config.level,
+            seed=self.config.seed,
+        )
+        returned = {trial.candidate.name: trial for trial in allowed}.get(verdict.returned)
+        if returned is None:  # the simpler one was run for comparison only
+            asked = f"{verdict.sentence}; {best.candidate.name} is returned all the same, as --methods asks for it"
+            return best, dataclasses.replace(verdict, returned=best.candidate.name, sentence=asked)
+        return returned, verdict
+
+    def _refit(self, chosen: Trial) -> tuple[BaseTransfer, int]:
+        """Fit the chosen way on all rows, or on as many as the time left allows."""
+        data = self.data
+        left = (self.clock.left() - RESERVE) * SLACK
+        if not math.isinf(left):
+            rows = len(data)
+            while rows > len(self.folds[0][0]) and self._predicted(chosen.candidate, rows) > max(left, 1.0):
+                rows = int(rows * 0.8)
+            if rows < len(data):
+                keep = np.random.default_rng(self.config.seed).choice(len(data), rows, replace=False)
+                data = data.select(np.sort(keep))
+        clock = Clock() if math.isinf(left) else self.clock.part(max(1.0, self.clock.left() - RESERVE / 2))
+        facts = repr((chosen.candidate.name, chosen.candidate.settings, len(data)))
+        digest = hashlib.sha256(facts.encode()).hexdigest()[:12]  # another plan must not take up this training
+        checkpoint = self.work / f"refit-{digest}.safetensors" if self.work else None
+        setting = dataclasses.replace(self._setting(clock), checkpoint=checkpoint)
+        model = chosen.candidate.make().fit(data, setting=setting)
+        model.calibrate(chosen.outputs[chosen.rows], self.search.y[chosen.rows])
+        sample = sample_of(data)
+        self.latency = milliseconds(lambda: model.outputs(sample), len(sample))
+        return model, len(data)
+
+
+def _way(candidate: Candidate) -> tuple[str, str]:
+    return candidate.transfer, candidate.spec.uri if candidate.spec else ""
+
+
+def _simpler(trial: Trial, best: Trial) -> bool:
+    return (
+        trial is not best
+        and TRANSFERS[trial.candidate.transfer].simplicity < TRANSFERS[best.candidate.transfer].simplicity
+    )
