@@ -176,7 +176,7 @@ class Ways:
         self.measure_step(row)
         full = sum(candidate.seconds(len(train)) for train, _ in auto.folds) + candidate.seconds(len(auto.data))
         transfer = candidate.make()
-        passes = transfer.steps(len(auto.data)) * transfer.batch_size / len(auto.data)
+        passes = transfer.steps(len(auto.data)) / math.ceil(len(auto.data) / transfer.batch_size)
         fewer = passes * left / full * 0.95
         if full <= left or fewer < 1:
             return candidate

@@ -49,7 +49,7 @@ RARE = 16  # … and rows of every class that it sees at least
 ENCODED = 2_048  # rows that are kept encoded; of more rows those of a batch are encoded when it is made
 CHUNK = {"text": 1_024, "image": 16, "audio": 16, "table": 4_096}  # tokens or rows of one chunk: little padding
 ROOM = 1 << 31  # bytes of activations kept for the backward pass; of a larger batch they are computed twice
-FEW = 64  # rows per class up to which it is tried without being asked for
+FEW = 32  # rows per class up to which it is tried without being asked for
 SLACK = 1.5  # of the predicted time that the features of the probe take
 ROW_SECONDS, PASS_SECONDS = 6e-3, 1e-3  # of a row in one step, and in the last pass, of a small sentence encoder
 
