@@ -83,7 +83,7 @@ def read_trials(path: Path) -> list[Task]:
 def _statistics(task: Task, data: Path) -> Row:
     """What is known of the rows before anything is tried on them; no features are made."""
     from graft.data.load import load
-    from graft.evaluate.statistics import statistics
+    from graft.history.statistics import statistics
 
     with tempfile.TemporaryDirectory() as folder:
         train, _ = sets.paths(task.set, data, Path(folder))
@@ -92,8 +92,8 @@ def _statistics(task: Task, data: Path) -> Row:
 
 def _entry(task: Task, facts: Row) -> Any:
     """The task as the history would remember it."""
-    from graft.evaluate.entries import Entry, PastTrial, differing
-    from graft.evaluate.statistics import CHEAP, score_statistics
+    from graft.history.entries import Entry, PastTrial, differing
+    from graft.history.statistics import CHEAP, score_statistics
 
     cheap = {name: score for name in CHEAP if (score := task.best_of(name)) is not None}
     trials = [
@@ -120,8 +120,8 @@ def _entry(task: Task, facts: Row) -> Any:
 
 def _compared(task: Task, facts: Row, past: Sequence[Any], experiment: Row) -> tuple[tuple[int, float], ...]:
     """(trials, seconds) until the best is near, in the default and in the suggested order."""
-    from graft.evaluate.history import order, similar, suggest
-    from graft.evaluate.statistics import score_statistics
+    from graft.history.history import order, similar, suggest
+    from graft.history.statistics import score_statistics
 
     first = [row for row in task.trials if row["transfer"] in experiment["always"]]
     rest = default_order([row for row in task.trials if row not in first], task, experiment["order"])

@@ -20,8 +20,8 @@ from graft.core.registry import TRANSFERS
 from graft.core.store import Store
 from graft.core.types import Run
 from graft.data.load import load
-from graft.evaluate.history import History
 from graft.evaluate.search import Trial
+from graft.history.history import History
 from graft.transfer.base import load_transfer
 from graft.transfer.classical import Classical
 

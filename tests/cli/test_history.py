@@ -4,12 +4,12 @@ import json
 
 import pytest
 from cli.conftest import as_csv, sentences
-from evaluate.past_runs import past_run
+from history.past_runs import past_run
 
 from graft.core.types import Run
 from graft.data.load import load
-from graft.evaluate.history import History
-from graft.evaluate.statistics import statistics
+from graft.history.history import History
+from graft.history.statistics import statistics
 
 
 @pytest.fixture

@@ -28,11 +28,11 @@ from graft.core.store import Store
 from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow, Run
 from graft.data.splits import fold_count, holdout
 from graft.data.splits import folds as make_folds
-from graft.evaluate.history import History, Suggestion, order, settled, starts, way_of
 from graft.evaluate.metrics import score
 from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, advance
-from graft.evaluate.statistics import Statistics, statistics
 from graft.features import extract, predict_seconds
+from graft.history.history import History, Suggestion, order, settled, starts, way_of
+from graft.history.statistics import Statistics, statistics
 from graft.ranking.rank import rank
 from graft.record import make_run
 from graft.sources.base import Backbone, open_model

@@ -123,7 +123,7 @@ def fit(
     try:
         from graft.auto.run import AutoFit
         from graft.core.store import Store
-        from graft.evaluate.history import History
+        from graft.history.history import History
         from graft.screen import Screen
 
         with Screen(quiet=quiet, clock=Clock(clock.budget, spent=folder.spent + clock.elapsed())) as screen:

@@ -10,7 +10,7 @@ from graft.cli.app import Flag, app, load_data
 from graft.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from graft.evaluate.history import Entry, History
+    from graft.history.history import Entry, History
     from graft.screen import Screen
 
 SHOWN = 5  # similar tasks and suggestions printed
@@ -48,7 +48,7 @@ def history(
     """
     import sys
 
-    from graft.evaluate.history import History
+    from graft.history.history import History
 
     if (data is not None) + (forget is not None) + clear > 1:
         raise UsageError("DATA, --forget and --clear exclude each other", hint="give one of them")
@@ -123,8 +123,8 @@ def _kind(entry: Entry) -> str:
 def _suggest(past: History, data: str, label: str | None, encoding: str, *, json: bool) -> None:
     from dataclasses import asdict
 
-    from graft.evaluate.history import suggest
-    from graft.evaluate.statistics import statistics
+    from graft.history.history import suggest
+    from graft.history.statistics import statistics
     from graft.screen import Screen, print_json
 
     table = load_data(data, label=label, encoding=encoding)

@@ -10,7 +10,7 @@ from graft.core.errors import DataError
 from graft.core.types import Features, ModelSpec
 from graft.data.load import load
 from graft.data.rows import TextRows
-from graft.evaluate.statistics import ROWS, score_statistics, statistics
+from graft.history.statistics import ROWS, score_statistics, statistics
 from graft.testing import TOYS, toy_data
 
 

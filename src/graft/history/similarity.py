@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graft.evaluate.entries import Entry
-from graft.evaluate.statistics import Statistics
+from graft.history.entries import Entry
+from graft.history.statistics import Statistics
 
 FLOORS = {  # smallest difference in a statistic that counts as one unit, whatever the spread of the past tasks
     "rows": 1.0, "rows_per_class": 1.0, "classes": 0.7, "entropy": 0.1, "size": 0.7, "spread": 0.3, "cjk": 0.3,

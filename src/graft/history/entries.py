@@ -12,7 +12,7 @@ from typing import Any
 
 from graft.core.registry import TRANSFERS
 from graft.core.types import Run
-from graft.evaluate.statistics import Statistics, cheap_scores, score_statistics
+from graft.history.statistics import Statistics, cheap_scores, score_statistics
 
 FORMAT = 1
 DAMAGE = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)

@@ -3,11 +3,11 @@
 import random
 
 import pytest
-from evaluate.past_runs import past_run, past_trial, task
+from history.past_runs import past_run, past_trial, task
 
 from graft.core.types import ModelSpec
-from graft.evaluate.history import History, Suggestion, order, similar, starts, suggest, way_of
 from graft.evaluate.search import Candidate
+from graft.history.history import History, Suggestion, order, similar, starts, suggest, way_of
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from graft.evaluate.entries import Entry, PastTrial, differing
+from graft.history.entries import Entry, PastTrial, differing
 
 if TYPE_CHECKING:
     from graft.evaluate.search import Candidate

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluate.past_runs import past_run, past_trial, task
+from history.past_runs import past_run, past_trial, task
 
 from graft.auto import AutoFit, Config
 from graft.core.errors import UsageError
 from graft.core.store import Store
 from graft.core.types import Run
-from graft.evaluate.history import History, Suggestion, settled
-from graft.evaluate.statistics import statistics
+from graft.history.history import History, Suggestion, settled
+from graft.history.statistics import statistics
 from graft.testing import toy_data
 
 BOTH = {"classical": 0.7, "probe": 0.8}
@@ -187,8 +187,8 @@ def test_the_folder_lies_in_the_cache(tmp_path, monkeypatch):
 ADD = """
 import sys
 sys.path.insert(0, {tests!r})
-from evaluate.past_runs import past_run, task
-from graft.evaluate.history import History
+from history.past_runs import past_run, task
+from graft.history.history import History
 for number in range(15):
     assert History({folder!r}).add(past_run(sys.argv[1] + str(number)), task())
     assert History({folder!r}).add(past_run("shared"), task())
@@ -212,8 +212,8 @@ def test_a_process_killed_before_the_rename_leaves_no_half_file(history):
     code = f"""
 import os, signal, sys
 sys.path.insert(0, {TESTS!r})
-from evaluate.past_runs import past_run, task
-from graft.evaluate.history import History
+from history.past_runs import past_run, task
+from graft.history.history import History
 os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 History({str(history.folder)!r}).add(past_run(), task())
 """

@@ -20,10 +20,10 @@ from pathlib import Path
 from graft.core.errors import UsageError
 from graft.core.store import default_folder, writing
 from graft.core.types import Run
-from graft.evaluate.entries import DAMAGE, FORMAT, Entry, PastTrial, from_json, to_json
-from graft.evaluate.similarity import similar
-from graft.evaluate.statistics import Statistics
-from graft.evaluate.suggestions import Suggestion, order, starts, suggest, way_of
+from graft.history.entries import DAMAGE, FORMAT, Entry, PastTrial, from_json, to_json
+from graft.history.similarity import similar
+from graft.history.statistics import Statistics
+from graft.history.suggestions import Suggestion, order, starts, suggest, way_of
 
 __all__ = [
     "Entry", "History", "PastTrial", "Suggestion", "order", "settled", "similar", "starts", "suggest", "way_of",
@@ -48,7 +48,7 @@ class History:
     Example:
         >>> import tempfile
         >>> from graft.data.load import load
-        >>> from graft.evaluate.statistics import statistics
+        >>> from graft.history.statistics import statistics
         >>> data = load((["yes", "no", "yes", "no"], ["+", "-", "+", "-"]))
         >>> History(tempfile.mkdtemp()).suggest(statistics(data))  # nothing is known yet
         []
