@@ -9,15 +9,15 @@ import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import psutil
 
-from graft.auto.config import Config, Listener
-from graft.auto.limits import beyond, too_costly
-from graft.auto.race import CLEARLY, behind, promoted, rungs
+from graft.auto.limits import too_costly
+from graft.auto.race import promoted, rungs
 from graft.auto.sources import find_sources
+from graft.auto.state import State
+from graft.auto.trials import Runner
 from graft.auto.ways import RESERVE, SEARCH_ROWS, SLACK, Ways, training_bytes
 from graft.core.errors import BudgetError, SourceError
 from graft.core.memory import memory_left
@@ -25,18 +25,18 @@ from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock
 from graft.core.store import Store
-from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow, Run
+from graft.core.types import Dataset, Features, ModelSpec, RankRow, Run
 from graft.data.splits import fold_count, holdout
 from graft.data.splits import folds as make_folds
 from graft.evaluate.metrics import score
-from graft.evaluate.search import Candidate, Folds, Trial, TrialStore, advance
+from graft.evaluate.search import Candidate, Trial, TrialStore
 from graft.features import extract, predict_seconds
-from graft.history.history import History, Suggestion, order, settled, starts, way_of
-from graft.history.statistics import Statistics, statistics
+from graft.history.history import order, settled, starts, way_of
+from graft.history.statistics import statistics
 from graft.ranking.rank import rank
 from graft.record import make_run
 from graft.sources.base import Backbone, open_model
-from graft.transfer.base import BaseTransfer, Setting
+from graft.transfer.base import BaseTransfer
 from graft.transfer.cost import milliseconds, sample_of
 from graft.trust.guard import Verdict, guard
 
@@ -48,29 +48,11 @@ TUNING_SHARE = 0.6  # of the time left after the race that the search of setting
 
 
 @dataclass
-class AutoFit:
-    """One run over one data set.  ``run`` does all steps; each step reads and adds to the fields."""
+class AutoFit(State):
+    """One run over one data set: ``run`` does all steps, each of which reads and adds to the fields."""
 
-    data: Dataset
-    config: Config
-    store: Store | None = None
-    listener: Listener = field(default_factory=Listener)
-    work: Path | None = None
-    spent: float = 0.0
-    history: History | None = None
-    clock: Clock = field(init=False)
-    search: Dataset = field(init=False)
-    folds: Folds = field(init=False)
-    trials: list[Trial] = field(default_factory=list, init=False)
-    ranking: Ranking = field(default_factory=lambda: Ranking(()), init=False)
-    left_out: list[tuple[ModelSpec, str]] = field(default_factory=list, init=False)
     ways: Ways = field(init=False)
-    facts: Statistics = field(
-        default_factory=dict, init=False
-    )  # of the task, by which it is compared with earlier ones
-    suggestions: list[Suggestion] = field(default_factory=list, init=False)
-    latency: float = field(default=0.0, init=False)  # milliseconds per row of the model, measured
-    _pace: dict[tuple[str, str], float] = field(default_factory=dict, init=False)  # measured over predicted time
+    runner: Runner = field(init=False)
     _passes_fit: bool = field(default=False, init=False)
 
     def run(self) -> tuple[BaseTransfer, Run]:
@@ -88,19 +70,19 @@ class AutoFit:
         unknown = [name for name in self.config.methods if name not in TRANSFERS]
         if unknown:
             TRANSFERS[unknown[0]]  # raises, naming the nearest
-        self.ways = Ways(self)
+        self.ways, self.runner = Ways(self), Runner(self)
         self.clock = Clock(self.config.seconds, spent=self.spent)
         self._check_memory()
         specs = self._sources()
         self._split()
         for candidate in self.ways.baselines():
-            self._try(candidate)
+            self.runner.attempt(candidate)
         specs = self._readable(specs) if specs else []
         if specs:
             self._rank(specs)
         self._recall()
         for candidate in order(self.ways.probes(), self.suggestions, way_of):
-            self._try(candidate)
+            self.runner.attempt(candidate)
         self._race()
         self._tune()
         chosen, verdict = self._choose()
@@ -135,103 +117,14 @@ class AutoFit:
         """Positions of ``search`` that are held out in some fold."""
         return np.sort(np.concatenate([test for _, test in self.folds]))
 
-    def _setting(self, clock: Clock | None = None) -> Setting:
-        return Setting(clock=clock or self.clock, progress=self.listener.progress, store=self.store)
-
-    # -- trials ------------------------------------------------------------------------------------------------------
-
-    def _try(self, candidate: Candidate) -> Trial:
-        """Try a candidate on all folds."""
-        trial = self._begin(candidate)
-        self._advance(trial, len(self.folds))
-        return trial
-
-    def _begin(self, candidate: Candidate) -> Trial:
-        trial = Trial(candidate, predicted_seconds=sum(candidate.seconds(len(train)) for train, _ in self.folds))
-        trial.state = "waiting"
-        self.trials.append(trial)
-        return trial
-
-    def _advance(self, trial: Trial, upto: int) -> None:
-        """Go on with a trial, unless it needs more time or memory than is left."""
-        reason = self._refused(trial)
-        if reason:
-            trial.state, trial.reason = "stopped" if trial.folds else "skipped", reason
-        else:
-            first, ahead = trial.folds, len(self.folds) - trial.folds
-            advance(
-                trial,
-                self.search,
-                self.folds,
-                setting=self._setting(),
-                store=self.trial_store,
-                upto=upto,
-                seconds=self.clock.left() * trial.candidate.share * (upto - first) / ahead,
-                hopeless=lambda _: self._hopeless(trial),
-                beyond=self._beyond if self._limited else None,
-            )
-            self._learn(trial)
-        if trial.state != "waiting":
-            self.listener.on_trial(trial, self._interval(trial))
-
-    def _refused(self, trial: Trial) -> str:
-        """Why the rest of a trial, and a fit on all rows after it, cannot be afforded; empty if it can."""
-        candidate = trial.candidate
-        needed = self._rest(trial) + self._predicted(candidate, len(self.data))
-        left = (self.clock.left() - RESERVE) * SLACK
-        if needed > left or self.clock.left() <= RESERVE:
-            return f"needs about {needed:.0f} s, {max(0.0, left):.0f} s are left"
-        room = memory_left(self.config.bytes) if candidate.memory else 0
-        if candidate.memory > room:
-            return f"needs about {candidate.memory >> 20:,} MiB of memory, {room >> 20:,} MiB are left"
-        return ""
-
-    def _rest(self, trial: Trial) -> float:
-        """Predicted seconds of the folds that are not done."""
-        return sum(self._predicted(trial.candidate, len(train)) for train, _ in self.folds[trial.folds :])
-
-    def _predicted(self, candidate: Candidate, rows: int) -> float:
-        """Predicted seconds of a fit, corrected by fits of the same way and source so far."""
-        return candidate.seconds(rows) * self._pace.get(_way(candidate), 1.0)
-
-    def _learn(self, trial: Trial) -> None:
-        predicted = trial.candidate.seconds(len(self.folds[0][0]))
-        if trial.folds and predicted > 0 and trial.fit_seconds > 0:
-            self._pace[_way(trial.candidate)] = min(10.0, max(0.1, trial.fit_seconds / predicted))
-
-    def _interval(self, trial: Trial) -> tuple[float, float, float] | None:
-        from graft.record import trial_score
-
-        return trial_score(trial, self.search, self.config)
-
-    def _hopeless(self, trial: Trial) -> str:
-        """Why a trial cannot win any more, judged on the rows it has predicted so far; empty if it can."""
-        finished = [one for one in self.trials if one.usable]
-        rival = behind(trial, finished, self.search.task, self.search.y, level=CLEARLY, seed=self.config.seed)
-        return f"clearly worse than {rival} so far" if rival else ""
-
-    @property
-    def _limited(self) -> bool:
-        return self.config.max_latency is not None or self.config.max_size is not None
-
-    def _beyond(self, model: BaseTransfer, rows: Dataset) -> str:
-        return beyond(model, rows, self.config)
-
-    def _value(self, trial: Trial) -> float | None:
-        """Score of a finished trial on all rows that are held out."""
-        if not trial.usable:
-            return None
-        rows = np.flatnonzero(trial.rows)
-        return score(self.search.task, self.search.y[rows], trial.outputs[rows])
-
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def _race(self) -> None:
         """Everything that is trained, fold by fold together; what falls behind is left out."""
         stops, running = rungs(len(self.folds)), []
         for candidate in order(self.ways.trained(), self.suggestions, way_of):
-            running.append(self._begin(self.ways.affordable(candidate)))
-            self._advance(running[-1], stops[0])
+            running.append(self.runner.begin(self.ways.affordable(candidate)))
+            self.runner.advance_to(running[-1], stops[0])
         for done, upto in itertools.pairwise(stops):
             waiting = [trial for trial in running if trial.state == "waiting"]
             going = promoted(
@@ -240,15 +133,15 @@ class AutoFit:
                 self.search.task,
                 self.search.y,
                 of=f"{done} of {len(self.folds)} folds",
-                seconds=self._rest,
+                seconds=self.runner.rest,
                 left=(self.clock.left() - RESERVE) * SLACK,
                 seed=self.config.seed,
             )
             for trial in waiting:
                 if trial in going:
-                    self._advance(trial, upto)
+                    self.runner.advance_to(trial, upto)
                 else:
-                    self.listener.on_trial(trial, self._interval(trial))
+                    self.listener.on_trial(trial, self.runner.interval(trial))
 
     def _tune(self) -> None:
         """Search the settings of the best way, for a part of the time left."""
@@ -257,19 +150,19 @@ class AutoFit:
             return
         from graft.auto.tune import tune
 
-        best = max(able, key=lambda trial: self._value(trial) or -math.inf)
+        best = max(able, key=lambda trial: self.runner.value(trial) or -math.inf)
         clock = self.clock.part(self.clock.left() * TUNING_SHARE) if self.clock.budget else Clock()
 
         def attempt(candidate: Candidate) -> Trial:
-            if clock.left() < self._predicted(candidate, len(self.folds[0][0])) * len(self.folds):
+            if clock.left() < self.runner.predicted(candidate, len(self.folds[0][0])) * len(self.folds):
                 return Trial(candidate, state="skipped")
-            return self._try(candidate)
+            return self.runner.attempt(candidate)
 
         tune(
             best,
             attempt,
             lambda settings: self.ways.other(best.candidate, settings),
-            self._value,
+            self.runner.value,
             starts=starts(self.suggestions, best.candidate.transfer),
             seed=self.config.seed,
         )
@@ -358,7 +251,9 @@ class AutoFit:
         usable, features = self.ranking.usable, None
         if usable and self._passes_fit:  # in the cache already
             features = extract(open_model(usable[0].spec), self.search, store=self.store, clock=self.clock)
-        found = {one.candidate.transfer: score[0] for one in self.trials if (score := self._interval(one)) is not None}
+        found = {
+            one.candidate.transfer: score[0] for one in self.trials if (score := self.runner.interval(one)) is not None
+        }
         self.facts = statistics(self.data, features, found)
         kept, past, own = self.work / "suggestions.json" if self.work else None, self.history, self.data.fingerprint()
         self.suggestions = settled(kept, lambda: past.suggest(self.facts, exclude=own))
@@ -414,7 +309,7 @@ class AutoFit:
         left = (self.clock.left() - RESERVE) * SLACK
         if not math.isinf(left):
             rows = len(data)
-            while rows > len(self.folds[0][0]) and self._predicted(chosen.candidate, rows) > max(left, 1.0):
+            while rows > len(self.folds[0][0]) and self.runner.predicted(chosen.candidate, rows) > max(left, 1.0):
                 rows = int(rows * 0.8)
             if rows < len(data):
                 keep = np.random.default_rng(self.config.seed).choice(len(data), rows, replace=False)
@@ -423,16 +318,12 @@ class AutoFit:
         facts = repr((chosen.candidate.name, chosen.candidate.settings, len(data)))
         digest = hashlib.sha256(facts.encode()).hexdigest()[:12]  # another plan must not take up this training
         checkpoint = self.work / f"refit-{digest}.safetensors" if self.work else None
-        setting = dataclasses.replace(self._setting(clock), checkpoint=checkpoint)
+        setting = dataclasses.replace(self.setting(clock), checkpoint=checkpoint)
         model = chosen.candidate.make().fit(data, setting=setting)
         model.calibrate(chosen.outputs[chosen.rows], self.search.y[chosen.rows])
         sample = sample_of(data)
         self.latency = milliseconds(lambda: model.outputs(sample), len(sample))
         return model, len(data)
-
-
-def _way(candidate: Candidate) -> tuple[str, str]:
-    return candidate.transfer, candidate.spec.uri if candidate.spec else ""
 
 
 def _simpler(trial: Trial, best: Trial) -> bool:

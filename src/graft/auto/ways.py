@@ -17,7 +17,7 @@ from graft.nn.heads import MANY_CLASSES
 from graft.sources.base import open_model
 
 if TYPE_CHECKING:
-    from graft.auto.run import AutoFit
+    from graft.auto.state import State
 
 RESERVE = 3.0  # seconds kept for saving and the report
 SLACK = 0.9  # predictions are rough: plan to use this share of what is left
@@ -33,26 +33,26 @@ HALF_AT = 4  # blocks from which training the upper half is another way than tra
 class Ways:
     """Candidates for one run, in the order of their promise, with predicted seconds and bytes."""
 
-    def __init__(self, auto: AutoFit) -> None:
-        self.auto = auto
+    def __init__(self, state: State) -> None:
+        self.state = state
         self.costs: dict[str, Cost] = {}
 
     def wanted(self, method: str) -> bool:
         """Whether a way is named, or, where none is, belongs to the effort."""
-        named, level = self.auto.config.methods, TRANSFERS[method].effort
-        return method in named or (not named and level in LEVELS[: LEVELS.index(self.auto.config.effort) + 1])
+        named, level = self.state.config.methods, TRANSFERS[method].effort
+        return method in named or (not named and level in LEVELS[: LEVELS.index(self.state.config.effort) + 1])
 
     @property
     def _thorough(self) -> bool:
-        return self.auto.config.effort == "thorough"
+        return self.state.config.effort == "thorough"
 
     @property
     def _seed(self) -> dict[str, Any]:
-        return {"seed": self.auto.config.seed}
+        return {"seed": self.state.config.seed}
 
     def baselines(self) -> Iterator[Candidate]:
         """What needs no source; the majority is always among them."""
-        task = self.auto.data.task
+        task = self.state.data.task
         for name in BASELINES:
             if name == "majority" or self.wanted(name):
                 each = 0.0 if name == "majority" else 2e-5 * task.outputs
@@ -63,11 +63,11 @@ class Ways:
         """Heads on features that are there already."""
         if not self.wanted("probe"):
             return
-        task = self.auto.data.task
+        task = self.state.data.task
         for row in self.shortlist(3):
             yield self.of("probe", row)
         for row in self.shortlist(1):
-            if task.is_classification and task.outputs >= MANY_CLASSES and len(self.auto.data) <= SEARCH_ROWS:
+            if task.is_classification and task.outputs >= MANY_CLASSES and len(self.state.data) <= SEARCH_ROWS:
                 yield self.of("probe", row, loss="logistic")
             if self._thorough:
                 yield self.of("probe", row, layers="mix")
@@ -85,7 +85,7 @@ class Ways:
                         yield from self._partly(row)
                     yield self.of("finetune", row, **self._seed)
         if self.wanted("scratch"):
-            alone = self.auto.config.methods == ("scratch",)
+            alone = self.state.config.methods == ("scratch",)
             yield Candidate("scratch", self._seed, share=0.5 if alone else 0.3)
 
     def _partly(self, row: RankRow) -> Iterator[Candidate]:
@@ -96,26 +96,26 @@ class Ways:
 
     def others(self) -> Iterator[Candidate]:
         """Every other way, plug-ins too: those without a source, and the others on the first source that fits them."""
-        auto = self.auto
+        state = self.state
         for name, transfer in TRANSFERS.items():
-            if name in OWN or not self.wanted(name) or auto.data.task.kind not in transfer.kinds:
+            if name in OWN or not self.wanted(name) or state.data.task.kind not in transfer.kinds:
                 continue
-            if name not in auto.config.methods and not transfer.promising(auto.search):
+            if name not in state.config.methods and not transfer.promising(state.search):
                 continue
             if not transfer.needs_source:
                 yield Candidate(name, seconds=transfer.seconds)
                 continue
-            fits = [(row.spec, transfer.fits(row.spec)) for row in auto.ranking.usable]
+            fits = [(row.spec, transfer.fits(row.spec)) for row in state.ranking.usable]
             fitting = [spec for spec, reason in fits if not reason]
-            if not fitting and auto.config.methods == (name,):
-                auto.left_out += fits  # the only way that was asked for: the error says why it found nothing
+            if not fitting and state.config.methods == (name,):
+                state.left_out += fits  # the only way that was asked for: the error says why it found nothing
             for spec in fitting[:1]:
                 yield Candidate(name, spec=spec, seconds=transfer.seconds, memory=training_bytes(spec), share=0.5)
 
     def shortlist(self, most: int) -> list[RankRow]:
         """The first source and those it cannot be separated from, at most ``most``."""
-        rows = list(self.auto.ranking.usable)
-        separated = [False, *self.auto.ranking.separated]
+        rows = list(self.state.ranking.usable)
+        separated = [False, *self.state.ranking.separated]
         tied = [row for row, apart in zip(rows, separated, strict=False) if not apart]
         return (tied or rows)[:most]
 
@@ -145,8 +145,8 @@ class Ways:
         """Predicted seconds of a fit by number of rows."""
         if method == "probe":
             # the rows of the search have their features in the cache already; others cost a pass
-            known = len(self.auto.search)
-            each = row.spec.hidden_size * (1.5e-8 * self.auto.data.task.outputs if "loss" in settings else 1e-7)
+            known = len(self.state.search)
+            each = row.spec.hidden_size * (1.5e-8 * self.state.data.task.outputs if "loss" in settings else 1e-7)
             return lambda rows: 0.5 + max(0, rows - known) * row.cost + rows * each
         cost = self.cost(row)
         transfer = TRANSFERS[method](row.spec, **settings)
@@ -159,31 +159,31 @@ class Ways:
 
     def measure_step(self, row: RankRow) -> None:
         """Time a few steps of training where the prediction decides what can be afforded."""
-        auto = self.auto
-        predicted = self.seconds("finetune", row, {})(len(auto.folds[0][0])) * (len(auto.folds) + 1)
-        left = auto.clock.left() - RESERVE
+        state = self.state
+        predicted = self.seconds("finetune", row, {})(len(state.folds[0][0])) * (len(state.folds) + 1)
+        left = state.clock.left() - RESERVE
         if self.cost(row).step is None and not math.isinf(left) and 0.3 * left < predicted < 3 * left:
             transfer: Any = TRANSFERS["finetune"](row.spec, **self._seed)
             with contextlib.suppress(GraftError):  # what is wrong with it will be said by the trial itself
-                self.cost(row).step = transfer.step_seconds(auto.search)
+                self.cost(row).step = transfer.step_seconds(state.search)
 
     def affordable(self, candidate: Candidate) -> Candidate:
         """A fine-tuning with as many passes as fit into the time left; every other candidate as it is."""
-        auto, row = self.auto, self._row(candidate)
-        left = (auto.clock.left() - RESERVE) * SLACK
+        state, row = self.state, self._row(candidate)
+        left = (state.clock.left() - RESERVE) * SLACK
         if candidate.transfer != "finetune" or row is None or math.isinf(left) or "epochs" in candidate.settings:
             return candidate
         self.measure_step(row)
-        full = sum(candidate.seconds(len(train)) for train, _ in auto.folds) + candidate.seconds(len(auto.data))
+        full = sum(candidate.seconds(len(train)) for train, _ in state.folds) + candidate.seconds(len(state.data))
         transfer = candidate.make()
-        passes = transfer.steps(len(auto.data)) / math.ceil(len(auto.data) / transfer.batch_size)
+        passes = transfer.steps(len(state.data)) / math.ceil(len(state.data) / transfer.batch_size)
         fewer = passes * left / full * 0.95
         if full <= left or fewer < 1:
             return candidate
         return self.other(candidate, {**candidate.settings, "epochs": round(fewer, 2)})
 
     def _row(self, candidate: Candidate) -> RankRow | None:
-        return next((row for row in self.auto.ranking.usable if row.spec == candidate.spec), None)
+        return next((row for row in self.state.ranking.usable if row.spec == candidate.spec), None)
 
 
 def training_bytes(spec: ModelSpec) -> int:

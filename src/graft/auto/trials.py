@@ -1,0 +1,115 @@
+"""Trials of one run: begun, taken from fold to fold, refused where time or memory does not suffice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graft.auto.limits import beyond
+from graft.auto.race import CLEARLY, behind
+from graft.auto.state import State
+from graft.auto.ways import RESERVE, SLACK
+from graft.core.memory import memory_left
+from graft.core.types import Dataset
+from graft.evaluate.metrics import score
+from graft.evaluate.search import Candidate, Trial, advance
+from graft.transfer.base import BaseTransfer
+
+
+class Runner:
+    """Begins the trials of a run and takes them from fold to fold."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._pace: dict[tuple[str, str], float] = {}  # measured over predicted time of a way with a source
+
+    def attempt(self, candidate: Candidate) -> Trial:
+        """Try a candidate on all folds."""
+        trial = self.begin(candidate)
+        self.advance_to(trial, len(self.state.folds))
+        return trial
+
+    def begin(self, candidate: Candidate) -> Trial:
+        """A trial without a fold, at the end of the list."""
+        trial = Trial(candidate, predicted_seconds=sum(candidate.seconds(len(train)) for train, _ in self.state.folds))
+        trial.state = "waiting"
+        self.state.trials.append(trial)
+        return trial
+
+    def advance_to(self, trial: Trial, upto: int) -> None:
+        """Go on with a trial, unless it needs more time or memory than is left."""
+        reason = self._refused(trial)
+        if reason:
+            trial.state, trial.reason = "stopped" if trial.folds else "skipped", reason
+        else:
+            first, ahead = trial.folds, len(self.state.folds) - trial.folds
+            advance(
+                trial,
+                self.state.search,
+                self.state.folds,
+                setting=self.state.setting(),
+                store=self.state.trial_store,
+                upto=upto,
+                seconds=self.state.clock.left() * trial.candidate.share * (upto - first) / ahead,
+                hopeless=lambda _: self._hopeless(trial),
+                beyond=self._beyond if self._limited else None,
+            )
+            self._learn(trial)
+        if trial.state != "waiting":
+            self.state.listener.on_trial(trial, self.interval(trial))
+
+    def _refused(self, trial: Trial) -> str:
+        """Why the rest of a trial, and a fit on all rows after it, cannot be afforded; empty if it can."""
+        candidate = trial.candidate
+        needed = self.rest(trial) + self.predicted(candidate, len(self.state.data))
+        left = (self.state.clock.left() - RESERVE) * SLACK
+        if needed > left or self.state.clock.left() <= RESERVE:
+            return f"needs about {needed:.0f} s, {max(0.0, left):.0f} s are left"
+        room = memory_left(self.state.config.bytes) if candidate.memory else 0
+        if candidate.memory > room:
+            return f"needs about {candidate.memory >> 20:,} MiB of memory, {room >> 20:,} MiB are left"
+        return ""
+
+    def rest(self, trial: Trial) -> float:
+        """Predicted seconds of the folds that are not done."""
+        return sum(self.predicted(trial.candidate, len(train)) for train, _ in self.state.folds[trial.folds :])
+
+    def predicted(self, candidate: Candidate, rows: int) -> float:
+        """Predicted seconds of a fit, corrected by fits of the same way and source so far."""
+        return candidate.seconds(rows) * self._pace.get(_way(candidate), 1.0)
+
+    def _learn(self, trial: Trial) -> None:
+        predicted = trial.candidate.seconds(len(self.state.folds[0][0]))
+        if trial.folds and predicted > 0 and trial.fit_seconds > 0:
+            self._pace[_way(trial.candidate)] = min(10.0, max(0.1, trial.fit_seconds / predicted))
+
+    def interval(self, trial: Trial) -> tuple[float, float, float] | None:
+        """Score with its interval."""
+        from graft.record import trial_score
+
+        return trial_score(trial, self.state.search, self.state.config)
+
+    def _hopeless(self, trial: Trial) -> str:
+        """Why a trial cannot win any more, judged on the rows it has predicted so far; empty if it can."""
+        finished = [one for one in self.state.trials if one.usable]
+        rival = behind(
+            trial, finished, self.state.search.task, self.state.search.y, level=CLEARLY, seed=self.state.config.seed
+        )
+        return f"clearly worse than {rival} so far" if rival else ""
+
+    @property
+    def _limited(self) -> bool:
+        return self.state.config.max_latency is not None or self.state.config.max_size is not None
+
+    def _beyond(self, model: BaseTransfer, rows: Dataset) -> str:
+        return beyond(model, rows, self.state.config)
+
+    def value(self, trial: Trial) -> float | None:
+        """Score of a finished trial on all rows that are held out."""
+        if not trial.usable:
+            return None
+        rows = np.flatnonzero(trial.rows)
+        return score(self.state.search.task, self.state.search.y[rows], trial.outputs[rows])
+
+
+def _way(candidate: Candidate) -> tuple[str, str]:
+    return candidate.transfer, candidate.spec.uri if candidate.spec else ""
