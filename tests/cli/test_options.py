@@ -45,6 +45,13 @@ def test_help_of_fit_shows_defaults_and_choices(graft):
     assert "default: ()" not in shown
 
 
+def test_memory_that_is_no_size_is_refused_before_anything_is_written(graft, tmp_path):
+    done = graft("fit", str(tmp_path / "none.csv"), "--memory", "much", "--out", str(tmp_path / "run"))
+    assert done.code == 2
+    assert "'much'" in done.err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], []])
 def test_help_answers_at_once(arguments):
     def seconds():

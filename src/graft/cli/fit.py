@@ -109,6 +109,7 @@ def fit(
         "max_latency": max_latency, "max_size": max_size, "memory": memory,
     }  # fmt: skip
     config = Config(budget, **searching)
+    _ = config.bytes  # what is no size is said before anything is written
     clock = Clock(config.seconds)
     reading = {
         "label": label, "inputs": inputs or None, "group": group, "task": task, "modality": modality,
