@@ -168,6 +168,8 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def is_missing(text: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """Which cells are null, or hold nothing but white space (N,)."""
+    if isinstance(text, pa.ChunkedArray):  # chunk by chunk: trimmed text is a copy of the text
+        return np.concatenate([np.empty(0, bool), *map(is_missing, text.chunks)])
     blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0)
     return np.asarray(pc.fill_null(blank, fill_value=True)).astype(bool)
 
