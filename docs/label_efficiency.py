@@ -98,7 +98,22 @@ def sentence(rows: list[dict[str, Any]]) -> str:
         if found
     ]
     text = "; ".join(parts) + "."
-    return text[:1].upper() + text[1:]
+    return text[:1].upper() + text[1:] + _gained(rows)
+
+
+def _gained(rows: list[dict[str, Any]]) -> str:
+    """What the pretraining itself is worth: against the same network without it, by labels per class."""
+    said = []
+    for count in dict.fromkeys(row["labels"] for row in rows):
+        here = {row["system"]: row["mean"] for row in rows if row["labels"] == count}
+        without = [here[name] for name in ("from scratch", "before, probe", "before, fine-tuned") if name in here]
+        if without:
+            gap = 100 * (max(here[name] for name in here if name not in OTHERS) - max(without))
+            said.append(f"{gap:+.1f} ({count or 'all'})")
+    if not said:
+        return ""
+    beside = "the source as it was" if any(row["system"].startswith("before") for row in rows) else "no pretraining"
+    return f" Points against {beside}: {', '.join(said)}.".replace("-", "−")
 
 
 def page_of(result: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
