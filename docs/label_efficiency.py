@@ -90,7 +90,8 @@ def sentence(rows: list[dict[str, Any]]) -> str:
         spread = math.hypot(ours["high"] - ours["low"], other["high"] - other["low"]) / 2
         drawn = math.sqrt(sum(row["mean"] * (1 - row["mean"]) / row["n_test"] for row in (ours, other)))
         noise = 100 * max(spread, 1.645 * drawn)
-        said = f"{count or 'all'} ({gap:+.1f} points against {other['system']})".replace("-", "−")
+        points = f"{gap:+.1f}".replace("-", "−")
+        said = f"{count or 'all'} ({points} points against {other['system']})"
         (even if abs(gap) <= noise else helps if gap > 0 else hurts).append(said)
     parts = [
         f"{word} with {', '.join(found)} labels per class"
