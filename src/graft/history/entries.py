@@ -147,7 +147,7 @@ def to_json(run: Run, statistics: Statistics, weights: Mapping[str, str]) -> dic
         "fingerprint": run.data["fingerprint"],
         "name": str(run.data.get("name", "data")),
         "rows": int(run.data.get("rows", 0)),
-        "finished": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="microseconds"),
         "metric": answer["metric"],
         "best": answer["trial"],
         "score": _score(answer["score"]),
