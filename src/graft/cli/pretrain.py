@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, validators
 
-from graft.cli.app import Budget, Flag, Level, Natural, app, load_data, typed
+from graft.cli.app import Budget, Flag, Level, Natural, Positive, app, load_data, typed
 from graft.core.errors import UsageError
 
 if TYPE_CHECKING:
     from graft.pretrain.base import BasePretrain
 
-Positive = Annotated[float, Parameter(validator=validators.Number(gt=0))]
 Count = Annotated[int, Parameter(validator=validators.Number(gt=0))]
 
 

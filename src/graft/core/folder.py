@@ -17,12 +17,8 @@ except ImportError:  # Windows: nothing keeps two runs from writing to one folde
     fcntl = None  # type: ignore[assignment]
 
 KEPT = 60.0  # seconds of work that are worth keeping even when the command itself was wrong
-MARKS = (
-    "run.json",
-    "model.json",
-    "pretrain.json",
-    "reshape.json",
-)  # a folder that holds one of these was written by graft
+# a folder that holds one of these was written by graft
+MARKS = ("run.json", "model.json", "pretrain.json", "reshape.json")
 
 
 class RunFolder:

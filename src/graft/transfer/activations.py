@@ -58,9 +58,7 @@ class Activations:
             batch[PREFIX] = self._read(self.starts[rows]).reshape(len(rows), *self.shape)
             return
         mask = batch["attention_mask"].bool()
-        lines = np.concatenate(
-            [np.arange(s, s + n) for s, n in zip(self.starts[rows], self.lengths[rows], strict=True)]
-        )
+        lines = _lines(self.starts[rows], self.lengths[rows])
         hidden = torch.zeros(*mask.shape, *self.shape)
         hidden[mask] = self._read(lines)
         batch[PREFIX] = hidden
@@ -112,6 +110,11 @@ def lower_activations(backbone: Backbone, data: Dataset, blocks: int, setting: S
     return Activations(upper, values, starts, whole, shape, ragged)
 
 
+def _lines(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Numbers of the lines of rows, one row after the other."""
+    return np.concatenate([np.arange(s, s + n) for s, n in zip(starts, lengths, strict=True)])
+
+
 def _key(backbone: Backbone, data: Dataset, rows: np.ndarray, blocks: int) -> str:
     facts = [FORMAT, backbone.fingerprint(), data.X.digest(), hashlib.sha256(rows.tobytes()).hexdigest(), blocks]
     return "activations-" + hashlib.sha256(json.dumps([*facts, bf16_is_faster()]).encode()).hexdigest()[:40]
@@ -159,9 +162,7 @@ class _Work:
                 with torch.autocast(place.type, dtype=torch.bfloat16, enabled=low):
                     hidden = self.upper.lower(batch)
                 lines = hidden[batch["attention_mask"].bool()] if self.ragged else hidden.flatten(1)
-                where = np.concatenate(
-                    [np.arange(s, s + n) for s, n in zip(starts[rows], self.lengths[rows], strict=True)]
-                )
+                where = _lines(starts[rows], self.lengths[rows])
                 values[where] = lines.to(torch.bfloat16).view(torch.int16).cpu().numpy()
                 self.setting.progress("lower blocks", done / len(self.encoded), f"{done} of {len(self.encoded)} rows")
         finally:
