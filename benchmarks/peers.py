@@ -69,7 +69,7 @@ def setfit(
     from sklearn.linear_model import LogisticRegression
     from transformers import set_seed
 
-    from benchmarks.systems import _minilm
+    from benchmarks.systems import QUIET, _minilm
 
     (X, y), (Xt, yt) = sets.read_text(train), sets.read_text(test)
     set_seed(seed)
@@ -89,11 +89,7 @@ def setfit(
             learning_rate=2e-5,
             warmup_steps=0.1,  # a share of the steps
             seed=seed,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            logging_strategy="no",
-            use_cpu=True,
+            **QUIET,
         )
         SentenceTransformerTrainer(model, arguments, train_dataset=rows, loss=CosineSimilarityLoss(model)).train()
     head = LogisticRegression().fit(model.encode(X, show_progress_bar=False), y)
@@ -116,6 +112,8 @@ def picture_trainer(
         TrainingArguments,
         set_seed,
     )
+
+    from benchmarks.systems import QUIET
 
     (files, y), (test_files, yt) = sets.read_images(train), sets.read_images(test)
     classes = np.unique(y)
@@ -141,11 +139,7 @@ def picture_trainer(
             per_device_train_batch_size=16,
             learning_rate=lr,
             seed=seed,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            logging_strategy="no",
-            use_cpu=True,
+            **QUIET,
         )
         start = time.perf_counter()
         run = Trainer(model, arguments, train_dataset=rows(files, y))

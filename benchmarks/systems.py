@@ -139,6 +139,11 @@ def _mobilenet(files: list[Path], models: Path) -> np.ndarray:
     return np.concatenate(parts)
 
 
+QUIET: dict[str, Any] = {  # arguments of a Trainer that writes and prints nothing, on the processor
+    "save_strategy": "no", "report_to": [], "disable_tqdm": True, "logging_strategy": "no", "use_cpu": True,
+}  # fmt: skip
+
+
 def _minilm() -> str:
     from importlib.util import find_spec
 
@@ -181,11 +186,7 @@ def trainer(name: str, train: Path, test: Path, seed: int, models: Path, *, bf16
             learning_rate=5e-5,
             seed=seed,
             bf16=bf16,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            logging_strategy="no",
-            use_cpu=True,
+            **QUIET,
         )
         start = time.perf_counter()
         train_rows = rows(X, y)
