@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 import graft
-from graft.core.registry import MODALITIES, OBJECTIVES, SCORES, SOURCES, TRANSFERS
+from graft.core.registry import ADAPTATIONS, MODALITIES, OBJECTIVES, SCORES, SOURCES, TRANSFERS
 
 ROOT = Path(graft.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 EVERYTHING_LOWER = {
     "core", "nn", "engine", "data", "sources", "reshape", "features", "ranking", "transfer", "evaluate", "trust",
-    "history",
+    "history", "adaptation",
 }  # fmt: skip
 
 # Who may import whom, imports inside functions too.  DESIGN.md draws it; where this differs, the reason stands here.
@@ -40,6 +40,7 @@ MAY = {
     "evaluate": {"core", "data", "nn", "sources", "features", "transfer"},  # nn: bootstrap
     "trust": {"core", "data", "nn", "sources", "features", "transfer", "evaluate"},
     "history": {"core", "data", "nn", "sources", "features", "transfer", "evaluate"},
+    "adaptation": {"core", "data", "nn", "engine", "sources", "features", "transfer", "evaluate"},
     "record": EVERYTHING_LOWER,
     "predict": EVERYTHING_LOWER,
     "auto": EVERYTHING_LOWER | {"record"},
@@ -66,6 +67,7 @@ SHARED = {
     },
     "ranking": {"compare", "rank"},
     "transfer": {"activations", "base", "batches", "cost", "injection", "regularization", "teacher"},
+    "adaptation": {"base", "deep", "domains", "linear", "shallow"},
     "pretrain": {
         "base", "fidelity", "kmeans", "labelled", "language", "ngrams", "pairs", "pictures", "sounds",
         "tables", "tokens", "words",
@@ -215,8 +217,9 @@ def test_plug_ins_are_imported_by_name_by_nobody(path):
         (SCORES, "ranking"),
         (TRANSFERS, "transfer"),
         (OBJECTIVES, "pretrain"),
+        (ADAPTATIONS, "adaptation"),
     ],
-    ids=["data", "sources", "ranking", "transfer", "pretrain"],
+    ids=["data", "sources", "ranking", "transfer", "pretrain", "adaptation"],
 )
 def test_each_registry_finds_what_its_folder_registers(registry, folder):
     written = set()

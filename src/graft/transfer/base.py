@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from graft import __version__
 from graft.core.errors import DataError, SourceError, UsageError
-from graft.core.registry import TRANSFERS
+from graft.core.registry import ADAPTATIONS, TRANSFERS
 from graft.core.runtime import Clock, Progress, bf16_is_faster, silent
 from graft.core.store import Store
 from graft.core.types import Dataset, Features, ModelSpec, Task
@@ -57,6 +57,7 @@ class BaseTransfer(BaseEstimator, ABC):
 
     Attributes:
         needs_source: Whether it starts from a pretrained model (a constructor keyword ``source``).
+        adapts: Whether it also learns from unlabelled rows of another domain (``graft.adaptation``).
         kinds: Kinds of task that it can be fitted on.
         effort: The least ``--effort`` at which ``graft fit`` tries it: ``"probe"``, ``"fast"``, ``"thorough"``, or
             ``"request"`` for only where ``--methods`` names it.
@@ -69,6 +70,7 @@ class BaseTransfer(BaseEstimator, ABC):
     """
 
     needs_source: ClassVar[bool] = False
+    adapts: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
     effort: ClassVar[str] = "fast"
     space: ClassVar[dict[str, list[Any] | tuple[float, float]]] = {}
@@ -228,6 +230,7 @@ class BaseTransfer(BaseEstimator, ABC):
             "temperature": self.temperature_,
             "precision": self.precision_,
             "source": self.backbone_ is not None,
+            "adapted": self.adapts,
         }
         (folder / "model.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
         return folder
@@ -267,7 +270,8 @@ def load_transfer(folder: str | Path) -> BaseTransfer:
 
 
 def _restored(folder: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> BaseTransfer:
-    transfer: BaseTransfer = TRANSFERS[facts["transfer"]](**facts["settings"])
+    name, registry = facts["transfer"], ADAPTATIONS if facts.get("adapted") else TRANSFERS
+    transfer: BaseTransfer = registry[name](**facts["settings"])
     task = facts["task"]
     transfer.task_ = Task(**{**task, "classes": tuple(task["classes"])})
     transfer.recipe_, transfer.curve_, transfer.temperature_ = facts["recipe"], [], facts["temperature"]

@@ -1,0 +1,143 @@
+"""Adaptation of rows that are numbers already: counts, columns, pixels, or cached features of a source."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from graft.adaptation.base import BaseAdaptation
+from graft.adaptation.domains import Domains
+from graft.adaptation.linear import fit_linear
+from graft.core.registry import MODALITIES
+from graft.core.store import Store
+from graft.core.types import Dataset, ModelSpec
+from graft.nn.heads import to_outputs
+from graft.sources.base import Backbone
+from graft.transfer.base import Setting
+
+
+@dataclass(frozen=True, eq=False)
+class Matrices:
+    """Both domains as numbers.
+
+    Attributes:
+        source: Source rows (n_s, d), an array or a CSR matrix.
+        y: Their class indices (n_s,).
+        target: Target rows (n_t, d), of the same kind.
+        origin: Which source domain each source row is from (n_s,).
+        classes: Number of classes.
+    """
+
+    source: Any
+    y: np.ndarray
+    target: Any
+    origin: np.ndarray
+    classes: int
+
+
+class FeatureAdaptation(BaseAdaptation):
+    """Base of adaptations that end in a linear classifier.
+
+    A subclass writes ``_learn``: the source rows as the classifier shall see them, and their weights; and, if target rows
+    are seen otherwise than as they are, ``_see`` with ``_map`` and ``_set_map`` that keep what it needs.
+
+    Rows are the vectors of the modality (weighted counts of text, standardised columns, pixels), or, with ``source``, the
+    last layer of a frozen network.  Dense columns are brought to mean 0 and variance 1 over both domains, without labels.
+    Labelled target rows, where there are a few, are learned from beside the source rows, and weigh as much in sum.
+
+    Args:
+        source: URI, ``ModelSpec`` or opened ``Backbone`` whose features are adapted; None for the rows themselves.
+        C: Inverse strength of the classifier's regularisation; None: chosen on source rows held out.
+        seed: Seed of everything drawn.
+    """
+
+    simplicity = 2
+
+    def __init__(
+        self, source: str | ModelSpec | Backbone | None = None, *, C: float | None = None, seed: int = 0
+    ) -> None:
+        self.source = source
+        self.C = C
+        self.seed = seed
+
+    @abstractmethod
+    def _learn(self, rows: Matrices) -> tuple[Any, np.ndarray | None]:
+        """Source rows (n_s, d') for the classifier, and their weights (n_s,) or None; keeps what ``_see`` needs."""
+
+    def _see(self, X: Any) -> Any:
+        """Target rows (n, d) as the classifier sees them (n, d')."""
+        return X
+
+    def _map(self) -> dict[str, np.ndarray]:
+        """Arrays that ``_see`` needs."""
+        return {}
+
+    def _set_map(self, arrays: dict[str, np.ndarray]) -> None:
+        """The inverse of ``_map``."""
+
+    def _adapt(self, domains: Domains, setting: Setting) -> None:
+        source, target = domains.source, domains.target
+        if self.source is None:
+            self.vectors_ = MODALITIES[source.task.modality].vectors().fit(source)
+        else:
+            self.backbone_ = self._open()
+        Xs, Xt = self._numbers(source, setting.store), self._numbers(target, setting.store)
+        self.mean_ = self.spread_ = np.zeros(0)
+        if not sparse.issparse(Xs):
+            count = len(Xs) + len(Xt)
+            self.mean_ = (Xs.sum(0, dtype=np.float64) + Xt.sum(0, dtype=np.float64)) / count
+            square = sum(((X - self.mean_) ** 2).sum(0) for X in (Xs, Xt)) / count
+            self.spread_ = np.sqrt(square).clip(1e-6)
+        rows = Matrices(self._scaled(Xs), source.y, self._scaled(Xt), domains.origin, source.task.outputs)
+        learned, weight = self._learn(rows)
+        y = source.y
+        if domains.few is not None and len(domains.few):
+            seen = self._see(self._scaled(self._numbers(domains.few, setting.store)))
+            weight = np.ones(len(y)) if weight is None else weight
+            weight = np.concatenate([weight, np.full(len(domains.few), weight.sum() / len(domains.few))])
+            learned, y = _stack(learned, seen), np.concatenate([y, domains.few.y])
+        self.coef_, self.intercept_, self.strength_ = fit_linear(
+            learned, y, source.task.outputs, weight=weight, C=self.C, seed=self.seed
+        )
+
+    def _numbers(self, data: Dataset, store: Store | None) -> Any:
+        if self.backbone_ is None:
+            return self.vectors_.transform(data)
+        return self._features(data, store).layer(-1)
+
+    def _scaled(self, X: Any) -> Any:
+        return (X - self.mean_) / self.spread_ if len(self.mean_) else X
+
+    def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
+        seen = self._see(self._scaled(self._numbers(data, store)))
+        return to_outputs(np.asarray(seen @ self.coef_) + self.intercept_, self.task_)
+
+    def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        state: dict[str, Any] = {}
+        arrays = {"coef": self.coef_, "intercept": self.intercept_, "mean": self.mean_, "spread": self.spread_}
+        arrays |= {f"map.{key}": value for key, value in self._map().items()}
+        if self.backbone_ is None:
+            state["vectors"], own = self.vectors_.state()
+            arrays |= {f"vectors.{key}": value for key, value in own.items()}
+        return state, arrays
+
+    def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        self.coef_, self.intercept_ = arrays["coef"], arrays["intercept"]
+        self.mean_, self.spread_ = arrays["mean"], arrays["spread"]
+        self._set_map(_named(arrays, "map."))
+        if "vectors" in state:
+            vectors = MODALITIES[self.task_.modality].vectors()
+            self.vectors_ = vectors.from_state(state["vectors"], _named(arrays, "vectors."))
+
+
+def _named(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
+
+
+def _stack(one: Any, two: Any) -> Any:
+    both = [one, two]
+    return sparse.vstack(both, format="csr") if sparse.issparse(one) else np.concatenate(both)
