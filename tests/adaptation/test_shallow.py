@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from shifts import rotated, turned, two_domains
+from adaptation.shifts import rotated, turned, two_domains
 
 from graft.adaptation.domains import pair
 from graft.adaptation.source_only import SourceOnly
