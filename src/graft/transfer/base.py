@@ -180,6 +180,12 @@ class BaseTransfer(BaseEstimator, ABC):
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """The inverse of ``_arrays``."""
 
+    def _restore_from(self, folder: Path, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
+        """``_restore`` where more than arrays lies in the folder that ``save`` wrote."""
+        del folder
+        self._restore(state, arrays)
+        return self
+
     # -- sources -----------------------------------------------------------------------------------------------------
 
     def _open(self) -> Backbone:
@@ -278,5 +284,4 @@ def _restored(folder: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]
     # the precision it was judged with, except on a machine where that would be slow
     transfer.precision_ = "fp32" if facts["precision"] == "bf16" and not bf16_is_faster() else facts["precision"]
     transfer.backbone_ = open_model(f"file:{folder / 'source'}") if facts["source"] else None
-    transfer._restore(facts["state"], arrays)  # noqa: SLF001  (the other half of save)
-    return transfer
+    return transfer._restore_from(folder, facts["state"], arrays)  # noqa: SLF001  (the other half of save)
