@@ -33,13 +33,13 @@ def test_without_rates_it_is_the_probe_on_the_last_layer(tiny_bert, texts):
     assert not moved(weights(open_model(f"hf:{tiny_bert}")), weights(tuned.backbone_))
 
 
-@pytest.mark.parametrize("blocks", [0, 1, 2, None])
-def test_only_the_asked_for_blocks_change(tiny_bert, texts, blocks):
+@pytest.mark.parametrize(("blocks", "count"), [(0, 0), (1, 1), (2, 2), (None, 2), (0.5, 1), (0.1, 1)])
+def test_only_the_asked_for_blocks_change(tiny_bert, texts, blocks, count):
     before = weights(open_model(f"hf:{tiny_bert}"))
     tuned = Finetune(f"hf:{tiny_bert}", blocks=blocks, epochs=2, lr=1e-2).fit(*texts)
     names = dict(tuned.backbone_.named_parameters())
     groups = tuned.backbone_.layer_groups()
-    frozen = groups[: len(groups) - (2 if blocks is None else blocks)]
+    frozen = groups[: len(groups) - count]
     frozen_ids = {id(p) for group in frozen for p in group}
     changed = moved(before, weights(tuned.backbone_)) & set(names)
     assert not {name for name in changed if id(names[name]) in frozen_ids}  # byte for byte

@@ -141,11 +141,17 @@ class Backbone(nn.Module):
         groups[-1] += [p for p in self.parameters() if id(p) not in seen]
         return groups
 
-    def freeze_below(self, top: int | None) -> None:
-        """Train only the top ``top`` blocks (None: all blocks; the stem stays frozen), and what follows them."""
+    def top_blocks(self, top: float | None) -> int:
+        """How many blocks ``top`` names: all for None, a share of them between 0 and 1 (at least one), else that number."""
+        count = len(self.blocks())
+        if top is None:
+            return count
+        return max(1, round(top * count)) if 0 < top < 1 else min(int(top), count)
+
+    def freeze_below(self, top: float | None) -> None:
+        """Train only the top ``top`` blocks (a number, or a share below 1; None: all), and what follows them, not the stem."""
         blocks = self.blocks()
-        keep = len(blocks) if top is None else min(top, len(blocks))
-        frozen = [*self.stem(), *blocks[: len(blocks) - keep]]
+        frozen = [*self.stem(), *blocks[: len(blocks) - self.top_blocks(top)]]
         self.requires_grad_(requires_grad=True)
         for part in frozen:
             part.requires_grad_(requires_grad=False)

@@ -56,7 +56,7 @@ class Finetune(BaseTransfer):
 
     Args:
         source: URI or ``ModelSpec``.
-        blocks: How many blocks to train, counted from the top; None for all.
+        blocks: How many blocks to train, counted from the top, or a share of them below 1; None for all.
         epochs: Passes over the rows; None: 3, or more on small data.
         lr: Peak rate of the top block.
         head_lr: Peak rate of the head; None: at least 0.001, and so high that a step moves the logits by 0.05.
@@ -97,7 +97,7 @@ class Finetune(BaseTransfer):
         self,
         source: str | ModelSpec | Backbone | None = None,
         *,
-        blocks: int | None = None,
+        blocks: float | None = None,
         epochs: float | None = None,
         lr: float = 1.2e-4,
         head_lr: float | None = None,
@@ -210,7 +210,7 @@ class Finetune(BaseTransfer):
 
     def _lower(self, backbone: Backbone, data: Dataset, setting: Setting) -> Activations | None:
         """What the frozen blocks put out, where it stays the same and is read more than once."""
-        frozen = 0 if self.blocks is None else len(backbone.blocks()) - self.blocks
+        frozen = len(backbone.blocks()) - backbone.top_blocks(self.blocks)
         passes = self.steps(len(data)) * self.batch_size / len(data)
         changing = self.augment or self.mixup or self.gradual or self.dropout != 0.0
         if frozen < 1 or passes < 2 or changing:
