@@ -29,6 +29,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 NOTICE = "<!-- Written by docs/generate.py; edit the code it is read from, then run `make docs`. -->"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises", "References", "Reference", "Example", "Examples")
 NO_TABLE = ("labels", "trials")  # a page of charts, and raw material
+HEADLINES = ("quality", "speed")  # results that stand in the READMEs; all stand in docs/reference/results.md
 LOSSES = ("points", "trials")  # points are lost, trials are made
 WIDEST = 6  # systems that stand side by side; more stand below each other
 MARKERS = {"start": "<!-- results:start -->", "end": "<!-- results:end -->"}
@@ -51,12 +52,16 @@ WORDS = {
         "`make docs` then fills this block.",
         "legend": "Each cell: mean over the seeds (lowest–highest), and the seconds of one fit. The best mean of a row "
         "is bold, whoever has it.",
+        "more": "All results: [docs/reference/results.md](docs/reference/results.md). What pretraining is worth by the number of "
+        "labels: [label efficiency](docs/explanation/label-efficiency.md).",
         "seeds": "seeds", "machine": "Machine", "versions": "Versions", "date": "Measured",
     },
     "zh": {
         "set": "数据集", "metric": "指标", "none": "这个副本里还没有结果。`make bench GRAFT_DATA=目录 GRAFT_MODELS=目录` 会让 graft "
         "与同类系统在同一台机器上比较，写出 `benchmarks/results/*.json`；再运行 `make docs`，这里就会填上。",
         "legend": "每格：各随机种子的均值（最低–最高），以及一次拟合的秒数。每行最好的均值加粗，无论是谁的。",
+        "more": "全部结果见 [docs/reference/results.md](docs/reference/results.md)；各种预训练在不同标注数量下的价值见 "
+        "[label efficiency](docs/explanation/label-efficiency.md)。",
         "seeds": "种子", "machine": "机器", "versions": "版本", "date": "测量日期",
     },
 }  # fmt: skip
@@ -320,15 +325,17 @@ def _first(thing: Any) -> str:
 # -- results ---------------------------------------------------------------------------------------------------------
 
 
-def results(language: str) -> str:
-    """Tables of all results, or how to make them."""
+def results(language: str, names: tuple[str, ...] = (), heading: str = "**{}**") -> str:
+    """Tables of the named results, or of all, or how to make them."""
     say = WORDS[language]
     files = sorted(path for path in RESULTS.glob("*.json") if path.stem not in NO_TABLE)
+    files = [path for path in files if not names or path.stem in names]
     if not files:
         return say["none"]
     parts = [say["legend"], ""]
     for path in files:
         result = json.loads(path.read_text(encoding="utf-8"))
+        parts += [heading.format(result["title"]), ""]
         if path.stem in judging.TABLES:
             parts += _judged(result, judging.TABLES[path.stem](result, language), say)
         else:
@@ -354,7 +361,7 @@ def _result(result: dict[str, Any], say: dict[str, str]) -> list[str]:
         else:
             lines += [(name, metric, one, _cell(cells[one], best=best)) for one in systems if one in cells]
     head = (say["set"], say["metric"], *(systems if wide else ("", "")))
-    return [f"**{result['title']}**", "", table(head, lines), "", *_notes(result, say)]
+    return [table(head, lines), "", *_notes(result, say)]
 
 
 def _notes(result: dict[str, Any], say: dict[str, str]) -> list[str]:
@@ -366,7 +373,7 @@ def _notes(result: dict[str, Any], say: dict[str, str]) -> list[str]:
 
 def _judged(result: dict[str, Any], parts: list[judging.Part], say: dict[str, str]) -> list[str]:
     """The tables and lines of an experiment that judges the choosing."""
-    lines = [f"**{result['title']}**", ""]
+    lines: list[str] = []
     for part in parts:
         lines += [part if isinstance(part, str) else table(*part), ""]
     return lines + _notes(result, say)
@@ -394,7 +401,13 @@ def readme(path: Path, language: str) -> str:
     _, end, tail = rest.partition(MARKERS["end"])
     if not start or not end:
         raise SystemExit(f"{path} lacks the markers {MARKERS['start']} and {MARKERS['end']}")
-    return f"{head}{start}\n{results(language)}\n{end}{tail}"
+    return f"{head}{start}\n{results(language, HEADLINES)}\n\n{WORDS[language]['more']}\n{end}{tail}"
+
+
+def all_results() -> str:
+    """Every table of results."""
+    introduction = "What `python -m benchmarks` found, each result with its machine, versions and seeds."
+    return page("Results", introduction, [results("en", heading="## {}")])
 
 
 def label_pages() -> dict[Path, str]:
@@ -428,7 +441,7 @@ def pages() -> dict[Path, str]:
     """Path, relative to the repository, and text of everything that is generated."""
     written = {
         "commands": commands, "transfers": transfers, "objectives": objectives, "sources": sources, "scores": scores, "metrics": metrics,
-        "python": python,
+        "python": python, "results": all_results,
     }  # fmt: skip
     found = {REFERENCE / f"{name}.md": make() for name, make in written.items()}
     found |= label_pages() | budget_chart()
