@@ -13,12 +13,18 @@ from graft.core.types import Dataset
 from graft.engine.objective import Batch
 from graft.sources.base import Backbone
 from graft.transfer.activations import Activations
+from graft.transfer.focus import ROW, Focus
 
 IN_MEMORY = 1 << 31  # bytes of encoded rows kept; above it rows are encoded again in every epoch
 
 
 def labelled_batches(
-    backbone: Backbone, data: Dataset, batch_size: int, seed: int, lower: Activations | None = None
+    backbone: Backbone,
+    data: Dataset,
+    batch_size: int,
+    seed: int,
+    lower: Activations | None = None,
+    focus: Focus | None = None,
 ) -> Callable[[int], Iterator[Batch]]:
     """Batches of one epoch in an order of its own, rows of similar length together.
 
@@ -28,6 +34,7 @@ def labelled_batches(
         batch_size: Rows per batch.
         seed: Decides the order.
         lower: What the frozen blocks put out, to go with the rows.
+        focus: Says which rows a pass visits; all if not given.
     """
     sample = backbone.preprocess(data.take(slice(0, min(len(data), 64))))
     fits = _bytes(sample) / max(1, len(sample)) * len(data) <= IN_MEMORY
@@ -40,12 +47,15 @@ def labelled_batches(
 
     def batches(epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng((seed, epoch))
-        for rows in in_batches(rng.permutation(len(data)), batch_size, lengths, rng):
+        visited = rng.permutation(len(data)) if focus is None else rng.permutation(focus.visited(epoch))
+        for rows in in_batches(visited, batch_size, lengths, rng):
             some = backbone.preprocess(data.take(rows)) if encoded is None else [encoded[row] for row in rows]
             batch = dict(backbone.collate(some))
             if lower is not None:
                 lower.attach(data.rows[rows], batch)
             batch["y"] = y[rows]
+            if focus is not None:
+                batch[ROW] = torch.from_numpy(rows)
             if weight is not None:
                 batch["weight"] = weight[rows]
             yield batch

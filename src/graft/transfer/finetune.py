@@ -25,6 +25,7 @@ from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec
 from graft.engine.callbacks import Callback, Checkpoint, Stopwatch
 from graft.engine.loop import History, fit
+from graft.engine.objective import Objective
 from graft.engine.optim import discriminative_groups
 from graft.features import SAMPLE
 from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
@@ -33,6 +34,7 @@ from graft.sources.words import WORD_VECTORS
 from graft.transfer.activations import Activations, lower_activations
 from graft.transfer.base import BaseTransfer, Setting
 from graft.transfer.batches import labelled_batches
+from graft.transfer.focus import Focus, Focused
 from graft.transfer.regularization import Regularization
 
 MIN_STEPS = 150  # small data is seen often enough to take this many steps …
@@ -78,6 +80,7 @@ class Finetune(BaseTransfer):
         shrinkage: Weight of the squared smallest singular value of a batch's features; 0.001 in the paper.
         average: ``"swa"``, the mean of the weights over the last part of training, or ``"ema"``, a moving average; a copy.
         average_share: That part, or the memory of the moving average, as a share of training.
+        focus: Share of the rows that passes after the first visit: the hardest, and a draw of the others; 1 for all rows.
 
     Example:
         >>> from graft.transfer.finetune import Finetune
@@ -119,6 +122,7 @@ class Finetune(BaseTransfer):
         shrinkage: float = 0.0,
         average: str | None = None,
         average_share: float = 0.25,
+        focus: float = 1.0,
     ) -> None:
         self.source, self.blocks, self.epochs = source, blocks, epochs
         self.lr, self.head_lr, self.layer_decay = lr, head_lr, layer_decay
@@ -129,6 +133,7 @@ class Finetune(BaseTransfer):
         self.label_smoothing, self.robust, self.mixup = label_smoothing, robust, mixup
         self.augment, self.shrinkage = augment, shrinkage
         self.average, self.average_share = average, average_share
+        self.focus = focus
 
     @classmethod
     def fits(cls, spec: ModelSpec) -> str:
@@ -138,7 +143,8 @@ class Finetune(BaseTransfer):
         """Optimizer steps for that many rows."""
         per_epoch = math.ceil(rows / self.batch_size)
         epochs = self.epochs if self.epochs is not None else min(max(3.0, MIN_STEPS / per_epoch), MAX_EPOCHS)
-        return max(1, round(epochs * per_epoch))
+        visited = min(epochs, 1.0) + max(0.0, epochs - 1.0) * self.focus
+        return max(1, round(visited * per_epoch))
 
     def step_seconds(self, data: Dataset, steps: int = 6) -> float:
         """Measured seconds of one optimizer step: the mean over a few warm ones, on rows of all lengths.
@@ -156,6 +162,8 @@ class Finetune(BaseTransfer):
     def _fit(self, data: Dataset, setting: Setting) -> None:
         if self.head_start not in (None, "probe", "zero"):
             raise UsageError(f"no head start {self.head_start!r}", hint="use probe, zero, or None")
+        if not 0 < self.focus <= 1:
+            raise UsageError(f"focus is a share of the rows, not {self.focus}", hint="use a number above 0, at most 1")
         Regularization.of(self).check(data.task)
         with seeded(self.seed):
             backbone = self._backbone(data)
@@ -189,9 +197,11 @@ class Finetune(BaseTransfer):
         options = Regularization.of(self)
         groups = self._groups(backbone, head, self._head_rate(backbone, data))
         lower = self._lower(backbone, data, setting)
+        objective: Objective = options.objective(lower.upper if lower else backbone, head, data.task, groups)
+        focus = Focus(len(data), self.focus, self.seed) if self.focus < 1 else None
         return fit(
-            options.objective(lower.upper if lower else backbone, head, data.task, groups),
-            labelled_batches(backbone, data, self.batch_size, self.seed, lower),
+            objective if focus is None else Focused(objective, focus),
+            labelled_batches(backbone, data, self.batch_size, self.seed, lower, focus),
             steps=steps,
             optimizer=self.optimizer,
             warmup=self.warmup,
