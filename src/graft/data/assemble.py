@@ -15,10 +15,11 @@ import pyarrow as pa
 from graft.core.errors import DataError
 from graft.core.types import Rows, Task
 from graft.data.columns import as_numbers, as_text, coded, is_missing
-from graft.data.guess import FILES, Roles, find_column
+from graft.data.guess import GIVEN, Roles, find_column
 from graft.data.image import fault
 from graft.data.recordings import AudioRows
 from graft.data.rows import ImageRows, TableRows, TextRows
+from graft.data.sparse import CountRows
 
 
 def assemble(
@@ -36,7 +37,7 @@ def assemble(
         table: Columns, one row per example.
         roles: What the columns are for.
         base: Folder that relative paths of images and sounds start from.
-        media: Images or sounds that came as arrays.
+        media: Images, sounds or counts that came as arrays.
         owner: Kept alive with the storage.
         strict: Whether a word in a column of numbers spoils its row; otherwise it counts as missing.
     """
@@ -50,6 +51,8 @@ def assemble(
     if roles.modality == "audio":
         sounds = AudioRows(table.column(roles.inputs[0]) if media is None else media, base, owner)
         return sounds, unusable(sounds)
+    if roles.modality == "counts":
+        return _counts(table, roles, media, owner), {}
     columns_by_name = {name: table.column(name) for name in roles.inputs}
     reasons: dict[int, str] = {}
     for name, column in columns_by_name.items() if strict else ():
@@ -57,6 +60,15 @@ def assemble(
             for place in np.flatnonzero(as_numbers(column)[1]).tolist():
                 reasons.setdefault(place, f"column {name!r}: {str(column[place].as_py())[:40]!r} is not a number")
     return TableRows(columns_by_name, roles.kinds, owner), reasons
+
+
+def _counts(table: pa.Table, roles: Roles, media: CountRows | None, owner: Any) -> CountRows:
+    """Counts of a file, or of a matrix, whose features start at 0."""
+    if not roles.kinds:
+        return CountRows.read(table.column(roles.inputs[0]), owner) if media is None else media
+    if media is None:
+        return CountRows.follow(roles.kinds, table.column(roles.inputs[0]), first=None, owner=owner)
+    return CountRows.follow(roles.kinds, media.column, first=0)
 
 
 def unreadable(rows: ImageRows) -> dict[int, str]:
@@ -94,15 +106,15 @@ def fit_roles(roles: Roles, table: pa.Table, *, where: str, modality: str | None
         table: Columns of the other file.
         where: What to call it in messages.
         modality: What the source holds, where it leaves no choice.
-        media: Images or sounds that came as arrays.
+        media: Images, sounds or counts that came as arrays.
 
     Raises:
-        DataError: It holds images or sounds where others are wanted, or an input column is missing.
+        DataError: It holds images, sounds or counts where others are wanted, or an input column is missing.
     """
-    if modality in FILES and modality != roles.modality:
-        raise DataError(f"{FILES[modality]} cannot be read by a model of {roles.modality}", where=where)
+    if modality in GIVEN and modality != roles.modality:
+        raise DataError(f"{GIVEN[modality]} cannot be read by a model of {roles.modality}", where=where)
     inputs: Sequence[str] = roles.inputs or (roles.modality,)
-    if modality in FILES:
+    if modality in GIVEN:
         inputs = () if media is not None else (modality,)
     else:
         inputs = [find_column(name, list(table.column_names), role="input", where=where) for name in inputs]

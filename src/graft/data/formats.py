@@ -1,4 +1,4 @@
-"""Read CSV, TSV, JSON lines, JSON, Parquet and plain text in blocks of rows, every row with its number and file line."""
+"""Read CSV, TSV, JSON lines, JSON, Parquet, svmlight and plain text in blocks of rows, every row with its number and file line."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from graft.core.errors import DataError
 from graft.data.blocks import CHARACTERS, ROWS, Block, Gather, check_names
 from graft.data.delimited import delimited
 from graft.data.lines import Lines
+from graft.data.svmlight import SUFFIXES, svmlight
 
 
 def blocks(path: Path, *, encoding: str = "utf-8", rows: int = ROWS, columns: Sequence[str] = ()) -> Iterator[Block]:
@@ -49,7 +50,7 @@ def _reader(path: Path) -> Callable[[Path, str, int, Sequence[str]], Iterator[Bl
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     known = {
         ".csv": delimited, ".tsv": delimited, ".tab": delimited, ".jsonl": json_lines, ".ndjson": json_lines,
-        ".json": json_records, ".parquet": parquet, ".pq": parquet, ".txt": text_lines,
+        ".json": json_records, ".parquet": parquet, ".pq": parquet, ".txt": text_lines, **dict.fromkeys(SUFFIXES, svmlight),
     }  # fmt: skip
     if not suffixes or suffixes[-1] not in known:
         raise DataError(f"unknown format {path.name!r}", hint=f"known: {', '.join(known)}; text forms also with .gz")

@@ -25,6 +25,7 @@ TEXTS = (
     "文本", "内容", "标题", "评论", "句子", "问题",
 )  # fmt: skip
 FILES = {"image": "images", "audio": "sounds"}  # modalities whose examples are files, and what these are called
+GIVEN = {**FILES, "counts": "sparse counts"}  # modalities that a source can leave no choice about
 IDS = ("id", "idx", "index", "uid", "uuid", "guid", "row", "row_id", "unnamed: 0", "编号", "序号")
 SAMPLE = 5_000  # rows that a guess looks at, spread evenly over the data
 STRANGE = 0.01  # share of cells that may be no number in a column of numbers
@@ -35,11 +36,12 @@ class Roles:
     """What each column is for.
 
     Attributes:
-        modality: ``"text"``, ``"image"``, ``"audio"`` or ``"table"``.
+        modality: ``"text"``, ``"image"``, ``"audio"``, ``"table"`` or ``"counts"``.
         inputs: Names of the input columns, in order.
         label: Name of the label column, or None.
         group: Name of the group column, or None.
-        kinds: Of the input columns of a table: ``"number"`` or ``"category"``.
+        kinds: Of the input columns of a table: ``"number"`` or ``"category"``; of counts: number of features, and where
+            their numbers start.
         notes: How the guess was made.
     """
 

@@ -18,7 +18,9 @@ from graft.data.formats import blocks, plain
 from graft.data.guess import FILES
 from graft.data.image import SUFFIXES as IMAGES
 from graft.data.lines import Lines
+from graft.data.sparse import CountRows
 from graft.data.spectrogram import Sound
+from graft.data.svmlight import COLUMN, is_svmlight
 
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
 LABEL = "label"  # the column of labels that came beside the rows
@@ -34,11 +36,11 @@ class Source:
         where: The file, for messages; empty for objects in memory.
         unit: What ``Block.lines`` counts: ``"line"`` or ``"row"``.
         base: Folder that relative paths of images and sounds start from.
-        modality: ``"image"``, ``"audio"`` or ``"text"`` where the source leaves no choice.
+        modality: ``"image"``, ``"audio"``, ``"text"`` or ``"counts"`` where the source leaves no choice.
         label: The label column where the source leaves no choice.
         path: The text file, where it is one.
         encoding: Of a text file.
-        media: All images or sounds, where they came as arrays.
+        media: All images, sounds or counts, where they came as arrays.
     """
 
     blocks: Iterator[Block]
@@ -75,9 +77,10 @@ def open_source(
         first = next(read, None)  # opens the file now: what cannot be read is said at once
         parts = itertools.chain([first], read) if first is not None else iter(())
         stem = path.name.split(".")[0]
-        return Source(parts, stem, path.name, unit, path.parent, path=path if text else None, encoding=encoding)
+        given: tuple[Any, Any] = (COLUMN, LABEL) if is_svmlight(path) else (None, None)
+        return Source(parts, stem, path.name, unit, path.parent, *given, path if text else None, encoding)
     X, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
-    for modality, media in (("image", _as_images(X)), ("audio", _as_sounds(X))):
+    for modality, media in (("image", _as_images(X)), ("audio", _as_sounds(X)), ("counts", _as_counts(X))):
         if media is not None:
             label = None if y is None else LABEL
             return Source(_media_blocks(media, y, rows), modality=modality, label=label, media=media)
@@ -101,7 +104,7 @@ def _table_blocks(table: pa.Table, rows: int) -> Iterator[Block]:
         yield Block(part, numbers, numbers + 1)
 
 
-def _media_blocks(media: Sequence[Any], y: Any, rows: int) -> Iterator[Block]:
+def _media_blocks(media: Any, y: Any, rows: int) -> Iterator[Block]:
     label = None if y is None else _label_column(y, len(media))
     for start in range(0, len(media), rows):
         part = media[start : start + rows]
@@ -140,6 +143,13 @@ def _as_sounds(X: Any) -> Sequence[Any] | None:
         return None
     pair = isinstance(X[0], tuple) and len(X[0]) == 2 and isinstance(X[0][0], np.ndarray) and np.ndim(X[0][1]) == 0
     return X if pair or isinstance(X[0], Sound) else None
+
+
+def _as_counts(X: Any) -> CountRows | None:
+    """Rows of a scipy sparse matrix or array; None for anything else."""
+    if not (hasattr(X, "tocsr") and hasattr(X, "nnz")):  # scipy, without importing it
+        return None
+    return CountRows.of(X)
 
 
 def _as_table(X: Any) -> pa.Table:

@@ -14,9 +14,10 @@ from graft.core.errors import DataError, UsageError
 from graft.core.types import IMBALANCE, Dataset, Task
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
 from graft.data.columns import BAD, Stored, as_numbers, coded, store
-from graft.data.guess import FILES, Roles, find_column, guess
+from graft.data.guess import GIVEN, Roles, find_column, guess
 from graft.data.inputs import Source, open_source
 from graft.data.stream import Chunk, recipe, stream
+from graft.data.svmlight import QUERY
 
 __all__ = ["Chunk", "load", "recipe", "stream"]
 
@@ -40,10 +41,10 @@ def load(
     """Load data and find out what it is; every guess and everything left out stands in ``Dataset.notes``.
 
     Args:
-        source: A CSV, TSV, JSON lines (text forms also ``.gz``), JSON or Parquet file; a folder with one folder of
-            images or sounds per class; a DataFrame, ``datasets.Dataset`` or Arrow table; ``(X, y)`` or ``X`` with a 2-D
-            array (table), a 3-D or 4-D array (images), a list of ``(samples, rate)`` (sounds), a list of str or of str
-            tuples (text).
+        source: A CSV, TSV, JSON lines, svmlight (text forms also ``.gz``), JSON or Parquet file; a folder with one folder
+            of images or sounds per class; a DataFrame, ``datasets.Dataset`` or Arrow table; ``(X, y)`` or ``X`` with a 2-D
+            array (table), a scipy sparse matrix (counts), a 3-D or 4-D array (images), a list of ``(samples, rate)``
+            (sounds), a list of str or of str tuples (text).
         label: Label column; found by name or place if not given.
         inputs: Input columns; found if not given.  Several text columns give tuples.
         group: Column whose values are never split between training and test.
@@ -145,12 +146,13 @@ def _known_roles(roles: Roles, stored: Stored, opened: Source, *, label: str | N
 
 
 def _roles(stored: Stored, opened: Source, **hints: Any) -> Roles:
-    if opened.modality in FILES:
+    if opened.modality in GIVEN:
         inputs = () if opened.media is not None else (opened.modality,)
-        group = hints["group"] and find_column(
-            hints["group"], stored.table.column_names, role="group", where=opened.where
-        )
-        return Roles(opened.modality, inputs, hints["label"] or opened.label, group)
+        names = stored.table.column_names
+        group = hints["group"] and find_column(hints["group"], names, role="group", where=opened.where)
+        notes = (f"{QUERY} is left out (as group it keeps the rows of a query together)",)
+        notes = notes if QUERY in names and opened.modality == "counts" and group != QUERY else ()
+        return Roles(opened.modality, inputs, hints["label"] or opened.label, group, notes=notes)
     hints["label"], hints["modality"] = hints["label"] or opened.label, hints["modality"] or opened.modality
     return guess(stored.table, where=opened.where, **hints)
 

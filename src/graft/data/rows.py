@@ -27,7 +27,7 @@ def _hash(value: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(value, digest_size=8).digest(), "little")
 
 
-def _spread(keys: np.ndarray) -> np.ndarray:
+def spread(keys: np.ndarray) -> np.ndarray:
     """Mix 64 bits (the finaliser of SplitMix64), so that sums of keys do not collide by arithmetic."""
     keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -208,7 +208,7 @@ class TableRows:
             else:
                 known = {level: np.uint64(_hash(repr(level).encode())) for level in set(values.tolist())}
                 part = np.fromiter((known[level] for level in values.tolist()), np.uint64, len(values))
-            total = _spread(total + _spread(part + np.uint64(place)))
+            total = spread(total + spread(part + np.uint64(place)))
         return total
 
     @cached_property
