@@ -25,3 +25,14 @@ def rotated() -> tuple[Domains, np.ndarray]:
     """Source, and a target turned by 60 degrees, with its labels beside it for the score."""
     target, y = turned(np.pi / 3, seed=1)
     return two_domains(turned(0.0), target), y
+
+
+def covariate(*, rows: int = 400, seed: int = 0) -> tuple[Domains, np.ndarray]:
+    """Points of a curved rule: the source lies all over, the target on one side, where the line that fits all is wrong."""
+    rng = np.random.default_rng(seed)
+    source, target = rng.uniform(-2, 2, (rows, 2)), rng.uniform(-2, 2, (rows, 2)) * [0.5, 1.0] + [1.0, 0.0]
+
+    def rule(X: np.ndarray) -> np.ndarray:
+        return (X[:, 1] > 2.0 * np.abs(X[:, 0]) - 2.0).astype(int)
+
+    return two_domains((source, rule(source)), target), rule(target)

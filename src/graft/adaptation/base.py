@@ -24,6 +24,7 @@ class BaseAdaptation(BaseTransfer):
 
     Attributes:
         trains: Whether a network is trained (minutes) or not (seconds).
+        tried: Whether ``graft adapt`` tries it where nobody names methods.
         several: Whether it treats several source domains as such; otherwise their rows are pooled.
     """
 
@@ -31,6 +32,7 @@ class BaseAdaptation(BaseTransfer):
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
     trains: ClassVar[bool] = False
     several: ClassVar[bool] = False
+    tried: ClassVar[bool] = True
 
     def fit(
         self,

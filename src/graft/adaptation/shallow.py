@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy import sparse
@@ -72,6 +73,10 @@ class FeatureAdaptation(BaseAdaptation):
         """Target rows (n, d) as the classifier sees them (n, d')."""
         return X
 
+    def _see_source(self, X: Any) -> Any:
+        """Further source rows (n, d) as the classifier sees source rows (n, d'); as target rows where both go one way."""
+        return self._see(X)
+
     def _map(self) -> dict[str, np.ndarray]:
         """Arrays that ``_see`` needs."""
         return {}
@@ -86,23 +91,50 @@ class FeatureAdaptation(BaseAdaptation):
         else:
             self.backbone_ = self._open()
         Xs, Xt = self._numbers(source, setting.store), self._numbers(target, setting.store)
+        few = None
+        if domains.few is not None and len(domains.few):
+            few = self._numbers(domains.few, setting.store), domains.few.y
+        self.fit_numbers(Matrices(Xs, source.y, Xt, domains.origin, source.task.outputs), few)
+
+    def fit_numbers(self, rows: Matrices, few: tuple[Any, np.ndarray] | None = None) -> Self:
+        """Learn from rows that are numbers already; ``scores`` then reads such rows, too.
+
+        Args:
+            rows: Both domains, before scaling.
+            few: Labelled target rows (m, d) and their class indices (m,), where there are some.
+        """
+        Xs, Xt = rows.source, rows.target
         self.mean_ = self.spread_ = np.zeros(0)
         if not sparse.issparse(Xs):
             count = len(Xs) + len(Xt)
             self.mean_ = (Xs.sum(0, dtype=np.float64) + Xt.sum(0, dtype=np.float64)) / count
             square = sum(((X - self.mean_) ** 2).sum(0) for X in (Xs, Xt)) / count
             self.spread_ = np.sqrt(square).clip(1e-6)
-        rows = Matrices(self._scaled(Xs), source.y, self._scaled(Xt), domains.origin, source.task.outputs)
-        learned, weight = self._learn(rows)
-        y = source.y
-        if domains.few is not None and len(domains.few):
-            seen = self._see(self._scaled(self._numbers(domains.few, setting.store)))
+        learned, weight = self._learn(dataclasses.replace(rows, source=self._scaled(Xs), target=self._scaled(Xt)))
+        y = rows.y
+        if few is not None:
+            seen = self._see(self._scaled(few[0]))
             weight = np.ones(len(y)) if weight is None else weight
-            weight = np.concatenate([weight, np.full(len(domains.few), weight.sum() / len(domains.few))])
-            learned, y = _stack(learned, seen), np.concatenate([y, domains.few.y])
+            weight = np.concatenate([weight, np.full(len(few[1]), weight.sum() / len(few[1]))])
+            learned, y = _stack(learned, seen), np.concatenate([y, few[1]])
         self.coef_, self.intercept_, self.strength_ = fit_linear(
-            learned, y, source.task.outputs, weight=weight, C=self.C, seed=self.seed
+            learned, y, rows.classes, weight=weight, C=self.C, seed=self.seed
         )
+        return self
+
+    def scores(self, X: Any) -> np.ndarray:
+        """Logits (n, C) of target rows that are numbers (n, d)."""
+        seen = self._see(self._scaled(X))
+        return np.asarray(seen @ self.coef_) + self.intercept_
+
+    def seen(self, source: Any, target: Any) -> tuple[Any, Any]:
+        """Rows of both domains (n_s, d) and (n_t, d) as the classifier sees them (n_s, d') and (n_t, d')."""
+        return self._see_source(self._scaled(source)), self._see(self._scaled(target))
+
+    def source_scores(self, X: Any) -> np.ndarray:
+        """Logits (n, C) of source rows (n, d) that were not learned from."""
+        seen = self._see_source(self._scaled(X))
+        return np.asarray(seen @ self.coef_) + self.intercept_
 
     def _numbers(self, data: Dataset, store: Store | None) -> Any:
         if self.backbone_ is None:
@@ -113,8 +145,7 @@ class FeatureAdaptation(BaseAdaptation):
         return (X - self.mean_) / self.spread_ if len(self.mean_) else X
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
-        seen = self._see(self._scaled(self._numbers(data, store)))
-        return to_outputs(np.asarray(seen @ self.coef_) + self.intercept_, self.task_)
+        return to_outputs(self.scores(self._numbers(data, store)), self.task_)
 
     def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         state: dict[str, Any] = {}
