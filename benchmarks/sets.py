@@ -14,6 +14,7 @@ IMAGES = {"hymenoptera": ("train", "val"), "trashnet": ("train", "test"), "cifar
 TABLES = ("splice",)
 LETTERS = {"splice letters": "splice", "promoters letters": "promoters"}  # sequences as they are, a row of letters each
 DIGITS = ("mnist", "usps")
+REVIEWS = ("books", "dvd", "electronics", "kitchen")  # domains of counts, in pairs
 BUNDLED = ("diabetes",)  # scikit-learn carries it: ten numbers of 442 patients, a regression
 SOUNDS = ("fsdd",)  # recordings in one folder, the class before the first underscore
 

@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import tomllib
+from itertools import permutations
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,7 @@ def test_every_experiment_names_known_systems_and_sets(path, monkeypatch):
     experiment = tomllib.loads(path.read_text(encoding="utf-8"))
     assert set(experiment.get("systems", {})) <= set(SYSTEMS)
     known = {*sets.TEXT, *sets.IMAGES, *sets.TABLES, *sets.DIGITS, *sets.SOUNDS, *sets.BUNDLED}
+    known |= {f"{one} -> {two}" for group in (sets.REVIEWS, sets.DIGITS) for one, two in permutations(group, 2)}
     assert set(experiment.get("sets", [])) <= known
 
 

@@ -22,6 +22,9 @@ Text = Callable[[float], str]
 NUMBERED = 12  # a confusion matrix of up to this many classes has room for numbers in its cells
 
 
+HUES = 6  # colours of classes in a plane
+
+
 def finite(value: Any) -> float | None:
     """``value`` as a finite float, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -289,6 +292,21 @@ def scatter(pairs: Sequence[Sequence[Any]], words: tuple[str, str], most: int = 
     parts.append(element("text", words[0], x=396, y=386, text_anchor="end", class_="name"))
     parts.append(element("text", words[1], x=56, y=20, class_="name"))
     return _svg(*parts, label=f"{words[1]} / {words[0]}", width=408, height=394, class_="chart")
+
+
+def domains(points: Sequence[Sequence[float]], words: tuple[str, str], label: str) -> Markup:
+    """Rows of two domains in a plane: x, y, domain (0 a ring, 1 a dot), class (its colour)."""
+    x = scale_without_strays([point[0] for point in points])
+    y = scale_without_strays([point[1] for point in points])
+    across, up = Scale(x.low, x.high, 10, 350), Scale(y.low, y.high, 290, 10)
+    parts = [
+        element("circle", cx=across(a), cy=up(b), r=3, class_=f"{'dot' if domain else 'ring'} hue{int(c) % HUES}")
+        for a, b, domain, c in points
+    ]
+    for place, (kind, word) in enumerate(zip(("ring", "dot"), words, strict=True)):
+        parts.append(element("circle", cx=16 + 120 * place, cy=308, r=4, class_=f"{kind} hue0"))
+        parts.append(element("text", word, x=26 + 120 * place, y=312, class_="tick"))
+    return _svg(*parts, label=label, width=360, height=318, class_="chart")
 
 
 def dendrogram(tree: dict[str, Any], label: str) -> Markup:

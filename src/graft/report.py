@@ -68,6 +68,17 @@ def write_pretraining(record: dict[str, Any], folder: Path, *, lang: str = "en")
     return Path(folder) / "report.html"
 
 
+def write_adaptation(record: dict[str, Any], folder: Path, *, lang: str = "en") -> Path:
+    """Write the ``report.html`` of an adaptation from what ``adapt.json`` holds; the path of the page.
+
+    Raises:
+        OutputError: The folder cannot be written.
+        UsageError: An unknown language.
+    """
+    _write(Path(folder), {"report.html": _page("adaptation.html.jinja", _plain(record), lang)})
+    return Path(folder) / "report.html"
+
+
 def _write(folder: Path, pages: dict[str, str]) -> None:
     for name, text in pages.items():
         waiting = folder / f".{name}.{os.getpid()}.new"
@@ -341,7 +352,9 @@ def _front_matter(view: dict[str, Any]) -> Markup:
         "language": row.get("languages"),
         "library_name": "graft",
         "tags": [tag for tag in ("graft", "transfer-learning", modality, kind, answer.get("transfer")) if tag],
-        "pipeline_tag": f"{'tabular' if modality == 'table' else modality}-{kind}" if modality and kind else None,
+        "pipeline_tag": f"{'tabular' if modality in {'table', 'counts'} else modality}-{kind}"
+        if modality and kind
+        else None,
         "base_model": re.sub(r"^hf:|@[^@/]*$", "", source) if source.startswith("hf:") else None,
         "metrics": [answer["metric"]] if answer.get("metric") else None,
     }

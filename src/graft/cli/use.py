@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from graft.cli.app import Flag, Level, Many, app
 from graft.core.errors import UsageError
@@ -115,21 +115,37 @@ def show(run: Path) -> None:
 
 @app.command
 def report(run: Path, *, out: Path | None = None, language: Literal["en", "zh"] = "en") -> None:
-    """Write report.html and MODEL_CARD.md of a run again.
+    """Write report.html and MODEL_CARD.md of a run again; of an adaptation or a pretraining report.html.
 
     Parameters
     ----------
     run
-        Folder that graft fit wrote, or a run.json.
+        Folder that graft fit, graft adapt or graft pretrain wrote, or a run.json.
     out
         Folder to write to; the run itself if not given.
     language
         en or zh.
     """
-    from graft.report import write_report
+    from graft.report import write_adaptation, write_pretraining, write_report
 
     folder = out or (run if run.is_dir() else run.parent)
+    for name, write in (("adapt.json", write_adaptation), ("pretrain.json", write_pretraining)):
+        if (run / name).is_file():
+            print(write(_read_json(run / name), folder, lang=language))
+            return
     print(write_report(_read_run(run), folder, lang=language))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    import json
+
+    from graft.core.errors import SourceError
+
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SourceError(f"{path} is damaged: {error}", hint="run the command that wrote it again") from error
+    return found
 
 
 def _read_run(run: Path) -> Run:
