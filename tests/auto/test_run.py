@@ -9,7 +9,6 @@ from itertools import groupby, product
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 from conftest import make_pictures, make_table, make_texts
 from safetensors.numpy import load_file, save_file
@@ -20,6 +19,7 @@ from graft.core.registry import TRANSFERS
 from graft.core.store import Store
 from graft.core.types import Run
 from graft.data.load import load
+from graft.evaluate import cost
 from graft.evaluate.search import Trial
 from graft.history.history import History
 from graft.transfer.base import load_transfer
@@ -141,7 +141,8 @@ def test_a_class_too_rare_to_be_tested_does_no_harm(store):
 
 
 @pytest.mark.parametrize("made", [make_texts, make_table])
-def test_scratch_can_win_and_is_a_source(tmp_path, store, made):
+def test_scratch_can_win_and_is_a_source(tmp_path, store, made, monkeypatch):
+    monkeypatch.setattr("graft.transfer.scratch.MIN_STEPS", 100)
     data = load(made(40))
     model, run = fit(data, store, methods=("scratch",), folds=2)
     assert run.answer["transfer"] == "scratch"
@@ -186,6 +187,7 @@ def trimmed(run):
     )
 
 
+@pytest.mark.usefixtures("short_trainings")
 @pytest.mark.parametrize("methods", [("classical", "probe"), ("finetune",), ("scratch",)], ids="+".join)
 def test_equal_seeds_give_equal_files(tiny_bert, tmp_path, methods):
     data = load(make_table(60)) if methods == ("scratch",) else hidden_signal(80)
@@ -226,6 +228,7 @@ def test_no_cache_gives_the_same(tiny_bert, store, tmp_path):
 # -- interruptions -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_an_interrupted_run_goes_on_to_the_same_result(tiny_bert, tmp_path):
     data = hidden_signal(80)
     options = {"models": (f"hf:{tiny_bert}",), "methods": ("classical", "probe", "finetune"), "folds": 2}
@@ -279,6 +282,7 @@ def test_a_broken_source_is_a_row_with_its_reason(shelf, store):
     assert run.answer["score"]
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_a_damaged_source_nearby_does_not_stop_the_run(shelf, store, monkeypatch):
     weights = shelf / "bad" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:500])
@@ -383,6 +387,7 @@ def test_residuals_are_predicted_minus_true(store):
     assert run.metrics["residuals"]["q50"] == pytest.approx(np.median(pairs[:, 1] - pairs[:, 0]))
 
 
+@pytest.mark.usefixtures("short_trainings")
 @pytest.mark.parametrize("effort", ["probe", "fast"])
 def test_every_way_of_the_effort_is_tried(tiny_bert, store, effort):
     _, run = fit(hidden_signal(60), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2, effort=effort)
@@ -393,12 +398,14 @@ def test_every_way_of_the_effort_is_tried(tiny_bert, store, effort):
     assert set(states(run).values()) <= {"done", "stopped"}
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_many_rows_per_class_need_no_contrast(tiny_bert, store):
     _, run = fit(hidden_signal(140), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2)
     assert "contrastive" not in {transfer for transfer, _ in states(run)}
     assert "finetune" in {transfer for transfer, _ in states(run)}
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_thorough_tries_everything_and_searches_settings(tiny_bert, store, monkeypatch):
     monkeypatch.setattr(tune, "MOST", 3)
     _, run = fit(load(make_texts(24)), store, models=(f"hf:{tiny_bert}",), methods=(), folds=2, effort="thorough")
@@ -421,14 +428,57 @@ def test_a_limit_leaves_out_what_is_beyond_it(tiny_bert, store):
         fit(data, store, models=(uri,), methods=("classical", "probe"), max_latency=1e-6)
 
 
-def test_what_needs_more_memory_than_there_is_is_left_out(tiny_bert, store):
-    room = psutil.Process().memory_info().rss + (160 << 20)
-    _, run = fit(hidden_signal(80), store, models=(f"hf:{tiny_bert}",), methods=("probe", "finetune"), memory=room)
+def test_what_needs_more_memory_than_there_is_is_left_out(tiny_bert, store, monkeypatch):
+    monkeypatch.setattr(cost, "TRAINING", 1 << 40)
+    _, run = fit(hidden_signal(80), store, models=(f"hf:{tiny_bert}",), methods=("probe", "finetune"), memory="900GB")
     reasons = {trial["transfer"]: trial["reason"] for trial in run.trials}
     assert "MiB of memory" in reasons["finetune"]
     assert reasons["probe"] == ""
-    with pytest.raises(BudgetError, match=r"needs about 128 MiB of memory.*raise --memory"):
+    with pytest.raises(BudgetError, match=r"needs about 160 MiB of memory.*raise --memory"):
         fit(hidden_signal(80), store, methods=("classical",), memory="1MB")
+
+
+def test_a_source_that_cannot_be_read_for_want_of_memory_is_left_out(tiny_bert, store, monkeypatch):
+    monkeypatch.setattr("graft.auto.run.LIBRARIES", 1 << 60)
+    options = {"models": (f"hf:{tiny_bert}",), "folds": 2}
+    model, run = fit(hidden_signal(80), store, **options)
+    assert model.name in ("classical", "majority")
+    assert any("MiB of memory to be read" in line for line in run.data["ranking_sentences"])
+    with pytest.raises(BudgetError, match=r"nothing could be fitted.*of memory to be read.*raise --memory"):
+        fit(hidden_signal(80), store, **options | {"methods": ("probe",)})
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_an_allocation_that_fails_is_one_line(store, monkeypatch, error):
+    def fail(self, chosen):
+        raise error
+
+    monkeypatch.setattr(AutoFit, "_refit", fail)
+    with pytest.raises(BudgetError, match=r"^out of memory; raise --memory"):
+        fit(load(make_texts(60)), store, methods=("classical",))
+
+
+def test_what_had_no_time_names_the_budget_that_leaves_it(tiny_bert, store, monkeypatch):
+    monkeypatch.setattr(cost.Cost, "seconds", lambda self, work: 1000.0)
+    methods = ("classical", "contrastive")
+    _, run = fit(hidden_signal(60), store, models=(f"hf:{tiny_bert}",), methods=methods, budget=20, folds=2)
+    assert re.fullmatch(r"--budget 5[67]m leaves time for contrastive tuning of .*", run.answer["advice"])
+    _, run = fit(hidden_signal(60), store, methods=("classical",), folds=2)
+    assert run.answer["advice"] == ""
+
+
+def test_features_that_left_the_cache_are_done_without(tiny_bert, tmp_path):
+    class Forgetful(Listener):
+        def on_ranking(self, ranking):
+            store.clear("features")
+
+    store = Store(tmp_path / "store")
+    config = Config(60, (f"hf:{tiny_bert}",), ("classical", "probe"), folds=2)
+    auto = AutoFit(hidden_signal(60), config, store, Forgetful(), history=History(tmp_path / "history"))
+    _, run = auto.run()
+    assert auto.facts["dimension"] is None
+    assert auto.facts["classical"] is not None
+    assert states(run)["probe", run.ranking[0]["name"]] == "done"
 
 
 def test_a_handful_of_rows_per_class_is_cut_into_fewer_folds(store):
@@ -439,6 +489,7 @@ def test_a_handful_of_rows_per_class_is_cut_into_fewer_folds(store):
     assert run.data["split"]["folds"] == 3
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_what_won_on_a_similar_task_comes_first(tiny_bert, store, tmp_path):
     past = History(tmp_path)
 

@@ -79,10 +79,35 @@ def test_less_than_a_pass_is_not_proposed(row):
     assert made.affordable(candidate) is candidate  # and will be skipped, with what it would need
 
 
-def test_only_what_is_trained_is_predicted_to_take_memory(row):
+def test_the_less_is_trained_the_less_memory_is_predicted(row):
     made = ways([row])
-    assert {one.memory > 0 for one in made.trained() if one.spec} == {True}
-    assert {one.memory for one in made.probes()} == {0}
+    whole, half, biases, probe = (
+        made.of(method, row, **settings).memory
+        for method, settings in (("finetune", {}), ("finetune", {"blocks": 1}), ("bias", {}), ("probe", {}))
+    )
+    assert whole > half > probe > 0
+    assert whole > biases > probe
+
+
+def test_the_time_of_every_way_follows_from_what_a_pass_costs(tiny_bert):
+    spec = describe_model(f"hf:{tiny_bert}")
+    times = []
+    for cost in (0.02, 0.04):
+        made = ways([RankRow(spec, cost=cost)], effort="thorough", n=40)
+        times.append({one.name: one.seconds(1_000) for one in made.trained() if one.spec})
+    assert {"contrastive tuning", "bias tuning", "soup of fine-tunings"} <= {
+        name.split(" of tiny")[0] for name in times[0]
+    }
+    assert all(times[1][name] == pytest.approx(2 * seconds, rel=0.01) for name, seconds in times[0].items())
+
+
+def test_a_source_that_does_not_fit_is_not_opened(row, monkeypatch):
+    monkeypatch.setattr("graft.auto.ways.memory_left", lambda cap: 1_000)
+    monkeypatch.setattr("graft.auto.ways.open_model", lambda spec: pytest.fail("it was opened"))
+    made = ways([row])
+    assert made.of("finetune", row).memory > 1_000
+    made.measure_step(row)
+    assert made.cost(row).measured is None
 
 
 @pytest.mark.parametrize(("limits", "line"), [

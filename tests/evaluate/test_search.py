@@ -144,14 +144,14 @@ def test_each_fold_gets_its_part_of_the_share(data, folds, calls):
 def test_hopeless_candidates_stop(data, folds, calls):
     seen = []
 
-    def hopeless(outputs):
-        seen.append(int((~np.isnan(outputs[:, 0])).sum()))
+    def hopeless(trial):
+        seen.append(int(trial.rows.sum()))
         return "clearly worse" if len(seen) == 2 else ""
 
     trial = run(data, folds, hopeless=hopeless)
     assert (trial.state, trial.reason, trial.folds) == ("stopped", "clearly worse", 2)
     assert seen == [20, 40]
-    assert run(data, folds, hopeless=lambda outputs: "" if np.isnan(outputs).any() else "too late").state == "done"
+    assert run(data, folds, hopeless=lambda trial: "" if trial.folds < 3 else "too late").state == "done"
 
 
 # -- finished folds on disk --------------------------------------------------------------------------------------------

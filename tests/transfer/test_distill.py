@@ -127,7 +127,8 @@ def test_labels_count_where_there_are_labels(trust):
 def test_contract_without_a_teacher(kind):
     data = toy_data(kind, rows=32)
     student = f"{'mean' if data.task.modality == 'text' else FRESH[data.task.modality][0]}:tiny"
-    check_transfer("distill", data, source=toy_sources(data)[0], student=student, **QUICK)
+    settings = QUICK if data.task.modality == "text" else QUICK | {"epochs": 5}
+    check_transfer("distill", data, source=toy_sources(data)[0], student=student, **settings)
 
 
 def test_contract_with_a_teacher():
@@ -319,9 +320,9 @@ def test_a_killed_fit_resumes_to_the_same_bytes(ring, tmp_path, monkeypatch):
 
 
 def test_the_clock_is_kept(ring):
-    clock = Clock(1.0)
+    clock = Clock(0.4)
     student = Distill(teacher=ring, epochs=1_000_000).fit(*rings(200), setting=Setting(clock=clock))
-    assert clock.elapsed() < 5
+    assert clock.elapsed() < 4.4
     assert student.stopped_
     with pytest.raises(BudgetError, match="the teacher had answered 0 of 30 rows"):
         Distill(teacher=ring).fit(*rings(30), setting=Setting(clock=Clock(0.0)))

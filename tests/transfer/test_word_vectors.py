@@ -125,6 +125,7 @@ def test_who_fits_whom():
         assert (not TRANSFERS[name].fits(words), not TRANSFERS[name].fits(network)) == fits
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_fit_tries_it_on_word_vectors_alone(vectors, tiny_bert):
     auto = AutoFit(
         TRAIN, Config("1h", (vectors, f"hf:{tiny_bert}"), folds=2, methods=("probe", "finetune", "word_vectors"))

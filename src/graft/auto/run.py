@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -18,9 +19,9 @@ from graft.auto.race import promoted, rungs
 from graft.auto.sources import find_sources
 from graft.auto.state import State
 from graft.auto.trials import Runner
-from graft.auto.ways import RESERVE, SEARCH_ROWS, SLACK, Ways, training_bytes
-from graft.core.errors import BudgetError, SourceError
-from graft.core.memory import memory_left
+from graft.auto.ways import RESERVE, SEARCH_ROWS, SLACK, SPARE, Ways
+from graft.core.errors import BudgetError, GraftError, SourceError
+from graft.core.memory import is_shortage, memory_left
 from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock
@@ -28,6 +29,7 @@ from graft.core.store import Store
 from graft.core.types import Dataset, Features, ModelSpec, RankRow, Run
 from graft.data.splits import fold_count, holdout
 from graft.data.splits import folds as make_folds
+from graft.evaluate.cost import LIBRARIES, opening_bytes
 from graft.evaluate.metrics import score
 from graft.evaluate.search import Candidate, Trial, TrialStore
 from graft.features import extract, predict_seconds
@@ -43,7 +45,9 @@ from graft.trust.guard import Verdict, guard
 SMALL = 2_000  # rows up to which every row is held out once (5 folds); above it one part is held out
 HELD_OUT = 0.2  # share held out above SMALL rows
 RANK_SHARE = 0.4  # share of the time left that ranking may use
-LEAST = 128 << 20  # bytes without which nothing is begun
+LEAST = 160 << 20  # bytes without which nothing is begun
+PASS = 64 << 20  # bytes of a pass over rows; its batches become smaller where there are fewer
+MORE_MEMORY = "raise --memory, or end other programs"
 TUNING_SHARE = 0.6  # of the time left after the race that the search of settings may use
 
 
@@ -57,14 +61,19 @@ class AutoFit(State):
 
     def run(self) -> tuple[BaseTransfer, Run]:
         """Do everything; the fitted winner and the record."""
-        if self.store is not None:
-            return self._run()
-        with tempfile.TemporaryDirectory() as folder:  # no cache on disk: one for this run alone
-            self.store = Store(folder)
-            try:
+        try:
+            if self.store is not None:
                 return self._run()
-            finally:
-                self.store = None
+            with tempfile.TemporaryDirectory() as folder:  # no cache on disk: one for this run alone
+                self.store = Store(folder)
+                try:
+                    return self._run()
+                finally:
+                    self.store = None
+        except Exception as error:
+            if isinstance(error, BudgetError) or not is_shortage(error):
+                raise
+            raise BudgetError("out of memory", hint=MORE_MEMORY) from error  # predictions can be wrong
 
     def _run(self) -> tuple[BaseTransfer, Run]:
         unknown = [name for name in self.config.methods if name not in TRANSFERS]
@@ -88,6 +97,7 @@ class AutoFit(State):
         chosen, verdict = self._choose()
         model, fitted_rows = self._refit(chosen)
         run = make_run(self, chosen, verdict, model, fitted_rows)
+        run.answer["advice"] = self.runner.advice()
         if self.history is not None:
             self.history.add(run, self.facts, weights={r.spec.uri: r.spec.weights_sha256 for r in self.ranking.rows})
         self.listener.on_answer(run)
@@ -171,7 +181,7 @@ class AutoFit(State):
         room = memory_left(self.config.bytes)
         if room < LEAST:
             what = f"graft fit needs about {LEAST >> 20} MiB of memory beside what it holds, {room >> 20} MiB are left"
-            raise BudgetError(what, hint="raise --memory, or end other programs")
+            raise BudgetError(what, hint=MORE_MEMORY)
 
     def _sources(self) -> list[ModelSpec]:
         """Sources to consider: those asked for, or all reachable ones that can read the data."""
@@ -186,16 +196,28 @@ class AutoFit(State):
         some = self.search.take(evenly_spaced(len(self.search), 500))
         usable, passes, noticed = [], [], []
         for spec in specs:
+            first = 0 if usable else LIBRARIES
+            room, needed = memory_left(self.config.bytes), opening_bytes(spec) + first + PASS + SPARE
+            if needed > room:
+                what = f"needs about {needed >> 20:,} MiB of memory to be read, {room >> 20:,} MiB are left"
+                self.left_out.append((spec, what))
+                continue
             try:
                 backbone = open_model(spec)
                 noticed += [(spec, note) for note in backbone.notes]
                 coverage = backbone.coverage(some)
                 seconds = predict_seconds(backbone, self.search, 16) if coverage.ok or self.config.models else 0.0
-            except SourceError as error:
+            except (SourceError, MemoryError, RuntimeError) as error:
+                if is_shortage(error):
+                    self.left_out.append((spec, "there is not enough memory to read it"))
+                    continue
+                if not isinstance(error, SourceError):
+                    raise
                 if len(specs) == 1 and self.config.models:
                     raise  # the only source that was asked for
                 self.left_out.append((spec, str(error)))
                 continue
+            del backbone  # the next one needs its memory
             reason = too_costly(RankRow(spec, cost=seconds / len(self.search)), self.config)
             reason = reason or ("" if coverage.ok or self.config.models else coverage.reason)
             if reason:
@@ -220,12 +242,10 @@ class AutoFit(State):
             train = len(self.folds[0][0])
             if self.ways.wanted("finetune"):
                 self.ways.measure_step(row)
-                one = self.ways.seconds("finetune", row, {})
+                tuning = self.ways.of("finetune", row)
+                one, memory = tuning.seconds, memory + tuning.memory
                 steps.append((f"fine-tuning {spec.name} on {len(self.folds)} fold(s)", one(train) * len(self.folds)))
                 steps.append((f"fine-tuning {spec.name} on all rows, if it wins", one(len(self.data))))
-                # a forward pass of a few rows is a rough guess: what was measured stays, the ranking knows the rest
-                self.ways.costs = {uri: cost for uri, cost in self.ways.costs.items() if cost.step is not None}
-            memory += max(training_bytes(spec) for spec, _ in tuned)
         return steps, memory
 
     def _rank(self, specs: list[ModelSpec]) -> None:
@@ -249,11 +269,10 @@ class AutoFit(State):
         if self.history is None:
             return
         usable, features = self.ranking.usable, None
-        if usable and self._passes_fit:  # in the cache already
-            features = extract(open_model(usable[0].spec), self.search, store=self.store, clock=self.clock)
-        found = {
-            one.candidate.transfer: score[0] for one in self.trials if (score := self.runner.interval(one)) is not None
-        }
+        if usable and self._passes_fit:
+            with contextlib.suppress(GraftError):  # in the cache, unless it was trimmed: no time for another pass
+                features = extract(open_model(usable[0].spec), self.search, store=self.store, clock=Clock(0.0))
+        found = {one.candidate.transfer: value for one in self.trials if (value := self.runner.value(one)) is not None}
         self.facts = statistics(self.data, features, found)
         kept, past, own = self.work / "suggestions.json" if self.work else None, self.history, self.data.fingerprint()
         self.suggestions = settled(kept, lambda: past.suggest(self.facts, exclude=own))
@@ -278,6 +297,8 @@ class AutoFit(State):
             reasons = [f"{trial.candidate.name}: {trial.reason}" for trial in failed]
             reasons += [f"{spec.name}: {reason}" for spec, reason in self.left_out]
             hint = "give a larger --budget" if any(t.state in ("skipped", "stopped") for t in failed) else None
+            if any("of memory" in reason for reason in reasons):
+                hint = MORE_MEMORY
             raise BudgetError(
                 f"nothing could be fitted: {'; '.join(reasons[:3]) or 'no source reads the data'}", hint=hint
             )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from graft.auto.limits import beyond
 from graft.auto.race import CLEARLY, behind
 from graft.auto.state import State
-from graft.auto.ways import RESERVE, SLACK
+from graft.auto.ways import RESERVE, SLACK, SPARE
 from graft.core.memory import memory_left
 from graft.core.types import Dataset
 from graft.evaluate.metrics import score
 from graft.evaluate.search import Candidate, Trial, advance
 from graft.transfer.base import BaseTransfer
+
+NAMED = 3  # ways whose budgets are named
 
 
 class Runner:
@@ -50,7 +54,7 @@ class Runner:
                 store=self.state.trial_store,
                 upto=upto,
                 seconds=self.state.clock.left() * trial.candidate.share * (upto - first) / ahead,
-                hopeless=lambda _: self._hopeless(trial),
+                hopeless=self._hopeless,
                 beyond=self._beyond if self._limited else None,
             )
             self._learn(trial)
@@ -63,11 +67,23 @@ class Runner:
         needed = self.rest(trial) + self.predicted(candidate, len(self.state.data))
         left = (self.state.clock.left() - RESERVE) * SLACK
         if needed > left or self.state.clock.left() <= RESERVE:
+            trial.budget = self.state.clock.elapsed() + needed / SLACK + RESERVE
             return f"needs about {needed:.0f} s, {max(0.0, left):.0f} s are left"
-        room = memory_left(self.state.config.bytes) if candidate.memory else 0
-        if candidate.memory > room:
-            return f"needs about {candidate.memory >> 20:,} MiB of memory, {room >> 20:,} MiB are left"
+        if candidate.memory:
+            room, taken = memory_left(self.state.config.bytes), candidate.memory + SPARE
+            if taken > room:
+                return f"needs about {taken >> 20:,} MiB of memory, {room >> 20:,} MiB are left"
         return ""
+
+    def advice(self) -> str:
+        """The least budgets that would have left time for ways that had none, a few of them; empty if all had."""
+        least: dict[str, float] = {}
+        done = {_way(trial.candidate) for trial in self.state.trials if trial.usable}  # with other settings
+        for trial in self.state.trials:
+            if trial.budget and _way(trial.candidate) not in done:
+                least.setdefault(trial.candidate.name, trial.budget)
+        some = sorted(least.items(), key=lambda item: item[1])[:NAMED]
+        return "; ".join(f"--budget {_duration(seconds)} leaves time for {name}" for name, seconds in some)
 
     def rest(self, trial: Trial) -> float:
         """Predicted seconds of the folds that are not done."""
@@ -109,6 +125,11 @@ class Runner:
             return None
         rows = np.flatnonzero(trial.rows)
         return score(self.state.search.task, self.state.search.y[rows], trial.outputs[rows])
+
+
+def _duration(seconds: float) -> str:
+    """A duration as options take it, rounded up."""
+    return f"{10 * math.ceil(seconds / 10)}s" if seconds <= 120 else f"{math.ceil(seconds / 60)}m"
 
 
 def _way(candidate: Candidate) -> tuple[str, str]:

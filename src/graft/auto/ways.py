@@ -5,28 +5,31 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from graft.core.errors import GraftError
+from graft.core.memory import memory_left
 from graft.core.registry import TRANSFERS
-from graft.core.types import ModelSpec, RankRow
-from graft.evaluate.cost import Cost
+from graft.core.types import RankRow
+from graft.evaluate.cost import TRAINING, Cost, opening_bytes
 from graft.evaluate.search import Candidate
 from graft.nn.heads import MANY_CLASSES
+from graft.nn.layer_rows import WIDEST
 from graft.sources.base import open_model
+from graft.transfer.base import Workload
 
 if TYPE_CHECKING:
     from graft.auto.state import State
 
 RESERVE = 3.0  # seconds kept for saving and the report
+SPARE = 96 << 20  # bytes kept for the record and the report
 SLACK = 0.9  # predictions are rough: plan to use this share of what is left
 SEARCH_ROWS = 20_000  # rows on which sources and ways are compared; the winner is fitted on all
 LEVELS = ("probe", "fast", "thorough")  # of effort, each with the ways of those before it
 BASELINES = ("majority", "classical")
 OWN = (*BASELINES, "probe", "finetune", "scratch")  # ways whose candidates are made here one by one
-TRAINING = 20  # bytes per weight: float32 and bfloat16 copies, gradients, two moments
-ACTIVATIONS = 200 << 20  # bytes of one step's activations, roughly
+LAYERS = 12  # of a source that is not open, at most, as far as what a probe takes is concerned
 HALF_AT = 4  # blocks from which training the upper half is another way than training all
 
 
@@ -86,11 +89,11 @@ class Ways:
                     yield self.of("finetune", row, **self._seed)
         if self.wanted("scratch"):
             alone = self.state.config.methods == ("scratch",)
-            yield Candidate("scratch", self._seed, share=0.5 if alone else 0.3)
+            yield Candidate("scratch", self._seed, memory=TRAINING, share=0.5 if alone else 0.3)
 
     def _partly(self, row: RankRow) -> Iterator[Candidate]:
         """The upper half of the blocks alone, the others run once."""
-        count = len(open_model(row.spec).blocks())
+        count = len(self.cost(row).weights) - 1
         if count >= HALF_AT:
             yield self.of("finetune", row, blocks=count // 2, **self._seed)
 
@@ -105,12 +108,12 @@ class Ways:
             if not transfer.needs_source:
                 yield Candidate(name, seconds=transfer.seconds)
                 continue
-            fits = [(row.spec, transfer.fits(row.spec)) for row in state.ranking.usable]
-            fitting = [spec for spec, reason in fits if not reason]
-            if not fitting and state.config.methods == (name,):
-                state.left_out += fits  # the only way that was asked for: the error says why it found nothing
-            for spec in fitting[:1]:
-                yield Candidate(name, spec=spec, seconds=transfer.seconds, memory=training_bytes(spec), share=0.5)
+            fits = [(row, transfer.fits(row.spec)) for row in state.ranking.usable]
+            fitting = [row for row, reason in fits if not reason]
+            if not fitting and state.config.methods == (name,):  # the error says why the only way found nothing
+                state.left_out += [(row.spec, reason) for row, reason in fits]
+            for row in fitting[:1]:
+                yield self.of(name, row)
 
     def shortlist(self, most: int) -> list[RankRow]:
         """The first source and those it cannot be separated from, at most ``most``."""
@@ -123,49 +126,58 @@ class Ways:
 
     def of(self, method: str, row: RankRow, **settings: Any) -> Candidate:
         """A candidate of one source."""
-        trained = method != "probe"
-        return Candidate(
-            method,
-            settings,
-            row.spec,
-            seconds=self.seconds(method, row, settings),
-            memory=training_bytes(row.spec) if trained else 0,
-            share=0.5 if trained else 1.0,
-        )
+        if method == "probe":
+            each, memory = self._probe(row, settings)
+            known = len(self.state.search)  # whose features are in the cache already; others cost a pass
+            take = lambda rows: 0.5 + max(0, rows - known) * row.cost + rows * each  # noqa: E731
+            return Candidate(method, settings, row.spec, seconds=take, memory=memory)
+        transfer, cost, task = TRANSFERS[method](row.spec, **settings), self.cost(row), self.state.data.task
+
+        def seconds(rows: int) -> float:
+            work = transfer.workload(rows, task)
+            return transfer.seconds(rows) if work is None else cost.seconds(work)
+
+        memory = cost.bytes(transfer.workload(len(self.state.data), task) or Workload(1, 1))
+        return Candidate(method, settings, row.spec, seconds=seconds, memory=memory, share=0.5)
 
     def other(self, candidate: Candidate, settings: dict[str, Any]) -> Candidate:
         """The same way and source with other settings."""
         row = self._row(candidate)
-        made = dataclasses.replace(candidate, settings=settings)
-        if candidate.transfer in ("probe", "finetune") and row is not None:
-            return dataclasses.replace(made, seconds=self.seconds(candidate.transfer, row, settings))
-        return made
+        if row is None:
+            return dataclasses.replace(candidate, settings=settings)
+        return self.of(candidate.transfer, row, **settings)
 
-    def seconds(self, method: str, row: RankRow, settings: dict[str, Any]) -> Callable[[int], float]:
-        """Predicted seconds of a fit by number of rows."""
-        if method == "probe":
-            # the rows of the search have their features in the cache already; others cost a pass
-            known = len(self.state.search)
-            each = row.spec.hidden_size * (1.5e-8 * self.state.data.task.outputs if "loss" in settings else 1e-7)
-            return lambda rows: 0.5 + max(0, rows - known) * row.cost + rows * each
-        cost = self.cost(row)
-        transfer = TRANSFERS[method](row.spec, **settings)
-        share = 0.5 if settings.get("blocks") else 1.0
-        return lambda rows: cost.training(rows, transfer.steps(rows), transfer.batch_size, share=share)
+    def _probe(self, row: RankRow, settings: dict[str, Any]) -> tuple[float, int]:
+        """Seconds per row of fitting a head, and bytes with the source that is opened for it."""
+        task, width = self.state.data.task, row.spec.hidden_size
+        seconds = width * (1.5e-8 * task.outputs if "loss" in settings else 1e-7)
+        side = min(len(self.state.search), LAYERS * width, WIDEST)
+        return seconds, opening_bytes(row.spec) + 3 * 8 * side**2  # a Gram matrix, its vectors, and room for them
 
     def cost(self, row: RankRow) -> Cost:
-        """What training a source costs."""
-        return self.costs.setdefault(row.spec.uri, Cost(row.cost, row.spec.parameters))
+        """What training a source costs; opens it where there is memory for that."""
+        found, room = self.costs.get(row.spec.uri), memory_left(self.state.config.bytes)
+        if found is None:
+            found = Cost(row.cost, (0, row.spec.parameters))
+            with contextlib.suppress(Exception):  # what is wrong with it will be said by the trial itself
+                if room > opening_bytes(row.spec):
+                    found = Cost.of(open_model(row.spec), self.state.search, forward=row.cost, room=room / 4)
+            self.costs[row.spec.uri] = found
+        found.forward = row.cost  # the ranking knows better than a few rows did
+        return found
 
     def measure_step(self, row: RankRow) -> None:
         """Time a few steps of training where the prediction decides what can be afforded."""
-        state = self.state
-        predicted = self.seconds("finetune", row, {})(len(state.folds[0][0])) * (len(state.folds) + 1)
+        state, cost, tuning = self.state, self.cost(row), self.of("finetune", row, **self._seed)
+        predicted = tuning.seconds(len(state.folds[0][0])) * (len(state.folds) + 1)
         left = state.clock.left() - RESERVE
-        if self.cost(row).step is None and not math.isinf(left) and 0.3 * left < predicted < 3 * left:
-            transfer: Any = TRANSFERS["finetune"](row.spec, **self._seed)
-            with contextlib.suppress(GraftError):  # what is wrong with it will be said by the trial itself
-                self.cost(row).step = transfer.step_seconds(state.search)
+        if cost.measured or math.isinf(left) or not 0.3 * left < predicted < 3 * left:
+            return
+        if tuning.memory > memory_left(state.config.bytes):
+            return
+        transfer: Any = tuning.make()
+        with contextlib.suppress(GraftError):
+            cost.measured = transfer.workload(len(state.search), state.search.task), transfer.step_seconds(state.search)
 
     def affordable(self, candidate: Candidate) -> Candidate:
         """A fine-tuning with as many passes as fit into the time left; every other candidate as it is."""
@@ -184,8 +196,3 @@ class Ways:
 
     def _row(self, candidate: Candidate) -> RankRow | None:
         return next((row for row in self.state.ranking.usable if row.spec == candidate.spec), None)
-
-
-def training_bytes(spec: ModelSpec) -> int:
-    """Bytes that training all weights of a source takes, roughly."""
-    return TRAINING * spec.parameters + ACTIVATIONS

@@ -80,6 +80,7 @@ class Trial:
         fit_seconds: Time of one fit, the mean over folds.
         folds: Folds done.
         reason: Why it failed, stopped or was skipped.
+        budget: Seconds in all that would have left time for it, where time was what it lacked; else 0.
         curves: Learning curve of each fold.
     """
 
@@ -92,6 +93,7 @@ class Trial:
     ms_per_example: float = 0.0
     folds: int = 0
     reason: str = ""
+    budget: float = 0.0
     curves: list[list[dict[str, float]]] = field(default_factory=list)
 
     def add(self, facts: dict[str, Any]) -> None:
@@ -170,7 +172,7 @@ def try_candidate(
     setting: Setting,
     store: TrialStore,
     share: float = 1.0,
-    hopeless: Callable[[np.ndarray], str] | None = None,
+    hopeless: Callable[[Trial], str] | None = None,
     beyond: Callable[[BaseTransfer, Dataset], str] | None = None,
 ) -> Trial:
     """Fit on the training part of each fold and predict the rest.
@@ -182,7 +184,7 @@ def try_candidate(
         setting: Clock, progress and cache.
         store: Finished folds.
         share: Share of the time left that this candidate may use.
-        hopeless: Given the outputs so far, says why to stop, or "" to go on.
+        hopeless: Given the trial so far, says why to stop, or "" to go on.
         beyond: Given the first fitted model and rows, says which limit it breaks, or "".
 
     Returns:
@@ -204,7 +206,7 @@ def advance(
     store: TrialStore,
     upto: int | None = None,
     seconds: float = float("inf"),
-    hopeless: Callable[[np.ndarray], str] | None = None,
+    hopeless: Callable[[Trial], str] | None = None,
     beyond: Callable[[BaseTransfer, Dataset], str] | None = None,
 ) -> None:
     """Go on with a trial through the next folds, until ``upto`` of them are done; None for all.
@@ -219,7 +221,7 @@ def advance(
         store: Finished folds.
         upto: Folds to do, those that are done counted.
         seconds: Time for these folds.
-        hopeless: Given the outputs so far, says why to stop, or "" to go on.
+        hopeless: Given the trial so far, says why to stop, or "" to go on.
         beyond: Given the first fitted model and rows, says which limit it breaks, or "".
     """
     candidate, upto = trial.candidate, len(folds) if upto is None else upto
@@ -250,7 +252,7 @@ def advance(
         if reason:
             trial.state, trial.reason = "stopped", reason
             break
-        reason = hopeless(trial.outputs) if hopeless and index + 1 < len(folds) else ""
+        reason = hopeless(trial) if hopeless and index + 1 < len(folds) else ""
         if reason:
             trial.state, trial.reason = "stopped", reason
             break

@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from graft import __version__
 from graft.core.errors import DataError, SourceError, UsageError
-from graft.core.registry import ADAPTATIONS, TRANSFERS
+from graft.core.registry import ADAPTATIONS, TRANSFERS, ZERO_SHOTS
 from graft.core.runtime import Clock, Progress, bf16_is_faster, silent
 from graft.core.store import Store
 from graft.core.types import Dataset, Features, ModelSpec, Task
@@ -32,6 +32,7 @@ from graft.nn.heads import LinearHead, to_outputs
 from graft.sources.base import Backbone, open_model
 
 BLOCK = 4096  # rows predicted at a time, so memory does not grow with the data
+HEAD_ROWS = 2_000  # rows from which a head that is trained on starts at most
 TINY = 1e-12  # smallest probability in a logarithm
 
 
@@ -44,12 +45,41 @@ class Setting:
         progress: Told what happens.
         store: Where features are cached; None for no cache.
         checkpoint: File from which a killed training goes on; None for no checkpoint.
+        unlabelled: Rows without a label, for transfers that learn from them too (``semi``); all others ignore them.
     """
 
     clock: Clock = field(default_factory=Clock)
     progress: Progress = silent
     store: Store | None = None
     checkpoint: Path | None = None
+    unlabelled: tuple[Dataset, ...] = ()
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a fit asks of the source it starts from: time and memory follow from it and from what a pass costs.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch_size: Rows of one step.
+        blocks: Blocks that gradients reach, counted from the top; None for all.
+        trained: Share of the weights of these blocks that is trained.
+        lower: Rows for which the blocks below are run once for all steps; 0: every step runs them.
+        read: Rows that are passed forward once, beside the training.
+        copies: Copies of the network that are kept beside it.
+        kept: What a row keeps for the backward pass, over what it keeps without dropout.
+        room: Bytes of activations beyond which those of a step are computed twice instead of kept; None for no limit.
+    """
+
+    steps: int
+    batch_size: int
+    blocks: int | None = None
+    trained: float = 1.0
+    lower: int = 0
+    read: int = 0
+    copies: int = 0
+    kept: float = 1.0
+    room: int | None = None
 
 
 class BaseTransfer(BaseEstimator, ABC):
@@ -58,10 +88,13 @@ class BaseTransfer(BaseEstimator, ABC):
     Attributes:
         needs_source: Whether it starts from a pretrained model (a constructor keyword ``source``).
         adapts: Whether it also learns from unlabelled rows of another domain (``graft.adaptation``).
+        zero_shot: Whether it needs no labelled row of a class (``graft.zero_shot``).
+        semi: Whether it also learns from rows without a label, those of ``Setting.unlabelled``.
         kinds: Kinds of task that it can be fitted on.
         effort: The least ``--effort`` at which ``graft fit`` tries it: ``"probe"``, ``"fast"``, ``"thorough"``, or
             ``"request"`` for only where ``--methods`` names it.
         space: Settings that ``--effort thorough`` searches by name: a list of choices, or (low, high) of a rate.
+        trains: Share of the weights of the blocks it reaches that it trains, roughly.
         simplicity: Rank from simple (0) to complex; the guard prefers the simpler of two equals.
         label: What to call it in a sentence.
         task_: The task it was fitted on.
@@ -71,9 +104,12 @@ class BaseTransfer(BaseEstimator, ABC):
 
     needs_source: ClassVar[bool] = False
     adapts: ClassVar[bool] = False
+    zero_shot: ClassVar[bool] = False
+    semi: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
     effort: ClassVar[str] = "fast"
     space: ClassVar[dict[str, list[Any] | tuple[float, float]]] = {}
+    trains: ClassVar[float] = 1.0
     simplicity: ClassVar[int] = 0
     label: ClassVar[str] = ""
     name: ClassVar[str] = ""
@@ -102,30 +138,47 @@ class BaseTransfer(BaseEstimator, ABC):
 
     @classmethod
     def seconds(cls, rows: int) -> float:
-        """Predicted time of a fit with the defaults; 1 where nothing is known."""
+        """Predicted time of a fit with the defaults where there is no ``workload``; 1 where nothing is known."""
         del rows
         return 1.0
+
+    def workload(self, rows: int, task: Task) -> Workload | None:
+        """What a fit on so many rows asks of its source; None where its cost does not follow from that of the source.
+
+        By default read off ``steps(rows)``, ``batch_size`` and ``blocks``, where there are such.
+        """
+        del task
+        steps: Any = getattr(self, "steps", None)
+        if not callable(steps):
+            return None
+        count, size, blocks = steps(rows), min(rows, getattr(self, "batch_size", rows)), getattr(self, "blocks", None)
+        lower = rows if blocks is not None and count * size >= 2 * rows else 0
+        return Workload(count, size, blocks, self.trains, lower, read=min(rows, HEAD_ROWS))
 
     def fit(self, X: Any, y: Any = None, *, setting: Setting | None = None) -> Self:
         """Learn from labelled rows.
 
+        Rows whose target is -1 (NaN where targets are values), as ``load(…, partly=True)`` leaves them, have no label: they
+        join ``setting.unlabelled`` where the transfer is ``semi``, and are passed over by all others.
+
         Args:
             X: A labelled ``Dataset``, or raw rows.
-            y: Labels of raw rows.
+            y: Labels of raw rows; where the transfer is ``semi`` some may be None.
             setting: Clock, progress, cache and checkpoint.
 
         Raises:
             DataError: There are no labels.
             UsageError: The task is none of its ``kinds``.
         """
-        data = X if isinstance(X, Dataset) else load(X if y is None else (X, y))
-        if data.y is None:
+        data = X if isinstance(X, Dataset) else load(X if y is None else (X, y), partly=self.semi)
+        data, setting = _parted(data, setting or Setting())
+        if data.y is None or not len(data):
             raise DataError(f"{data.name} has no labels to learn from")
         if data.task.kind not in self.kinds:
             raise UsageError(f"{self.label} is for {' and '.join(self.kinds)}, not {data.task.kind}", hint="use probe")
         self.task_, self.recipe_, self.curve_ = data.task, recipe(data), []
         self.backbone_, self.temperature_, self.precision_ = None, 1.0, None
-        self._fit(data, setting or Setting())
+        self._fit(data, setting)
         return self
 
     def outputs(self, X: Any, *, store: Store | None = None) -> np.ndarray:
@@ -237,6 +290,7 @@ class BaseTransfer(BaseEstimator, ABC):
             "precision": self.precision_,
             "source": self.backbone_ is not None,
             "adapted": self.adapts,
+            "zero_shot": self.zero_shot,
         }
         (folder / "model.json").write_text(json.dumps(facts, ensure_ascii=False, indent=1), encoding="utf-8")
         return folder
@@ -248,6 +302,15 @@ class BaseTransfer(BaseEstimator, ABC):
         if isinstance(source, Backbone | ModelSpec):
             settings["source"] = (source.spec if isinstance(source, Backbone) else source).uri
         return settings
+
+
+def _parted(data: Dataset, setting: Setting) -> tuple[Dataset, Setting]:
+    """The rows with a label, and a setting that holds the others too."""
+    known = None if data.y is None else data.y >= 0 if data.task.is_classification else ~np.isnan(data.y)
+    if known is None or known.all():
+        return data, setting
+    others = dataclasses.replace(data.select(~known), y=None)
+    return data.select(known), dataclasses.replace(setting, unlabelled=(*setting.unlabelled, others))
 
 
 def load_transfer(folder: str | Path) -> BaseTransfer:
@@ -276,7 +339,8 @@ def load_transfer(folder: str | Path) -> BaseTransfer:
 
 
 def _restored(folder: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> BaseTransfer:
-    name, registry = facts["transfer"], ADAPTATIONS if facts.get("adapted") else TRANSFERS
+    others = ZERO_SHOTS if facts.get("zero_shot") else TRANSFERS
+    name, registry = facts["transfer"], ADAPTATIONS if facts.get("adapted") else others
     transfer: BaseTransfer = registry[name](**facts["settings"])
     task = facts["task"]
     transfer.task_ = Task(**{**task, "classes": tuple(task["classes"])})

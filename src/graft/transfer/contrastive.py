@@ -28,7 +28,7 @@ from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, bf16_is_faster, device, seeded
 from graft.core.store import Store
-from graft.core.types import Dataset, ModelSpec
+from graft.core.types import Dataset, ModelSpec, Task
 from graft.engine.callbacks import Checkpoint
 from graft.engine.loop import fit
 from graft.engine.objective import Batch, Loss, Objective
@@ -40,18 +40,24 @@ from graft.nn.losses import supervised_contrastive
 from graft.nn.views import SHIFT_DRAWS, shifted
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
-from graft.transfer.base import BaseTransfer, Setting
+from graft.transfer.base import BaseTransfer, Setting, Workload
 
 STEPS = 10  # per root of the number of classes, and once more: 24 for two classes, 34 for six, 98 for 77
 PASSES = 2  # over the rows, where that is more steps, but never more than twice as many
 PROBE_ROWS = 10_000  # rows that the probe is fitted on: more cost a pass each and hardly move a linear head …
 RARE = 16  # … and rows of every class that it sees at least
 ENCODED = 2_048  # rows that are kept encoded; of more rows those of a batch are encoded when it is made
-CHUNK = {"text": 1_024, "image": 16, "audio": 16, "table": 4_096}  # tokens or rows of one chunk: little padding
+CHUNK = {
+    "text": 1_024,
+    "image": 16,
+    "audio": 16,
+    "table": 4_096,
+    "counts": 256,
+}  # tokens or rows of one chunk: little padding
 ROOM = 1 << 31  # bytes of activations kept for the backward pass; of a larger batch they are computed twice
+MASKED = 1.8  # times the activations that a network without dropout keeps: masks, and holes that varying shapes leave
 FEW = 32  # rows per class up to which it is tried without being asked for
 SLACK = 1.5  # of the predicted time that the features of the probe take
-ROW_SECONDS, PASS_SECONDS = 6e-3, 1e-3  # of a row in one step, and in the last pass, of a small sentence encoder
 
 
 @TRANSFERS.register("contrastive")
@@ -140,16 +146,17 @@ class ContrastiveFewShot(BaseTransfer):
         """Few rows per class; with many fine-tuning does the same, and better."""
         return len(data) <= FEW * data.task.outputs
 
-    @classmethod
-    def seconds(cls, rows: int) -> float:
-        return 2.0 + 4 * STEPS * min(rows, 64) * ROW_SECONDS + min(rows, PROBE_ROWS) * PASS_SECONDS
+    def workload(self, rows: int, task: Task) -> Workload:
+        steps, size = self.planned(rows, task.outputs), min(rows, self.batch_size)
+        kept = 1.0 if self.dropout == 0.0 else MASKED
+        return Workload(steps, size, self.blocks, read=min(rows, PROBE_ROWS), kept=kept, room=ROOM)
 
-    def planned(self, y: np.ndarray) -> int:
-        """Optimizer steps for rows of the classes y (n,): few, and more by the root of the number of classes."""
+    def planned(self, rows: int, classes: int) -> int:
+        """Optimizer steps for rows of so many classes: few, and more by the root of the number of classes."""
         if self.steps is not None:
             return self.steps
-        few = round(STEPS * (1 + math.sqrt(len(np.unique(y)))))
-        return min(max(few, PASSES * math.ceil(len(y) / self.batch_size)), 2 * few)
+        few = round(STEPS * (1 + math.sqrt(classes)))
+        return min(max(few, PASSES * math.ceil(rows / self.batch_size)), 2 * few)
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         self._check()
@@ -200,7 +207,7 @@ class ContrastiveFewShot(BaseTransfer):
         history = fit(
             ClassContrast(backbone, self.temperature, groups),
             contrasted_batches(backbone, data, self.batch_size, self.seed),
-            steps=self.planned(np.asarray(data.y)),
+            steps=self.planned(len(data), len(np.unique(data.y))),
             warmup=self.warmup,
             precision="bf16" if bf16_is_faster() else "fp32",
             device=device(),

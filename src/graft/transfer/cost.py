@@ -1,4 +1,4 @@
-"""What a model costs where it is used: bytes on disk, and time per row."""
+"""What a model costs: where it is used, bytes on disk and time per row; while it is trained, bytes of activations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from graft.core.errors import UsageError
 from graft.core.rows import evenly_spaced
+from graft.core.runtime import bf16_is_faster
 from graft.core.types import Dataset
+from graft.engine.precision import fast_products
 from graft.features import encode
 from graft.sources.base import Backbone
 
 ROWS, TIMES = 64, 3  # rows whose time is measured, and how often
+PLACES = (0.5, 0.9, 1.0)  # among rows by length: of those whose activations are measured, one after the other
 
 
 def sample_of(data: Dataset) -> Dataset:
@@ -76,3 +81,41 @@ def largest_within(costs: list[dict[str, Any]], *, max_ms: float | None, max_mb:
     found = ", ".join(f"{cost['name']} takes {cost['ms']:.2g} ms and {cost['bytes'] / 1e6:.3g} MB" for cost in costs)
     what = f"no student stays within {' and '.join(limits)}: {found}"
     raise UsageError(what, hint="raise the limit, or name a smaller student")
+
+
+def kept_bytes(backbone: Backbone, encoded: list[Any], room: float) -> int:
+    """Bytes of activations that a training keeps of the longest of some rows.
+
+    Measured on rows of growing length; where the next might take more than ``room``, what the last one keeps, times the
+    square of how much longer the longest is, is the answer.
+    """
+    ordered = sorted(encoded, key=backbone.length)
+    size, length, longest = 0, 0, backbone.length(ordered[-1])
+    for share in PLACES:
+        row = ordered[int(share * (len(ordered) - 1))]
+        next_length = max(1, backbone.length(row))
+        if length and 3 * size * (next_length / length) ** 2 > room:  # of three rows, see ``_kept``
+            break
+        if next_length > length:
+            size, length = _kept(backbone, row), next_length
+    return int(size * (longest / length) ** 2)
+
+
+def _kept(backbone: Backbone, row: Any) -> int:
+    """Bytes that two rows keep beyond those that one does: weights that were rounded for a product are left out."""
+
+    def size(rows: list[Any]) -> int:
+        places: dict[int, int] = {}
+
+        def count(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            places[storage.data_ptr()] = storage.nbytes()
+            return tensor.detach()  # a result that its own graph held would never be freed
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), fast_products("cpu", low=low):
+            kept = backbone(backbone.collate(rows))  # holds what was saved
+        del kept
+        return sum(places.values())
+
+    low = bf16_is_faster()
+    return max(0, size([row, row]) - size([row]))

@@ -134,6 +134,7 @@ class Distill(Finetune):
     effort = "request"
     space: ClassVar = {}
     needs_source = True
+    semi = True
     simplicity = 3
 
     def __init__(
@@ -241,7 +242,8 @@ class Distill(Finetune):
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         teacher, more = self._given
-        train, held = hold_out([data] if more is None else [data, more], self.held_out, self.seed)
+        others = [more, *(without_labels(rows, data) for rows in setting.unlabelled)]
+        train, held = hold_out([data, *(rows for rows in others if rows is not None)], self.held_out, self.seed)
         if teacher is None:
             teacher = TRANSFERS["probe"](self.source).fit(train[0], setting=setting)
         rows = together(train)

@@ -29,7 +29,6 @@ from graft.transfer.finetune import Finetune, _zero_head
 FRESH_LR = 5e-4  # of weights without a past …
 FRESH_EPOCHS, FRESH_STEPS = 15, 200  # … which are trained as long as a network from scratch, see ``Scratch``
 LR = 1.2e-4
-ROW_SECONDS = 3.4e-3  # of training on one row in one pass with a small sentence encoder, roughly
 UNKNOWN = ("keras", "timm")  # sources whose networks graft opens but does not build
 ASKED = ("remove", "order", "insert", "channels", "size", "length")
 
@@ -151,11 +150,6 @@ class Reuse(Finetune):
             self.is_fresh, tuple(self.remove), order, tuple(self.insert), self.widen, self.channels, self.size,
             self.length, rows, self.tokens,
         )  # fmt: skip
-
-    @classmethod
-    def seconds(cls, rows: int) -> float:
-        default = cls()
-        return ROW_SECONDS * default.steps(rows) * default.batch_size
 
     def steps(self, rows: int) -> int:
         if self.epochs is not None or not self.is_fresh:

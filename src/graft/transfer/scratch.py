@@ -10,6 +10,8 @@ from graft.sources.base import Backbone
 from graft.sources.native import build_backbone
 from graft.transfer.finetune import Finetune
 
+EPOCHS, MIN_STEPS = 15, 200  # passes over the rows; small data is seen often enough to take this many steps
+
 
 @TRANSFERS.register("scratch")
 class Scratch(Finetune):
@@ -52,7 +54,9 @@ class Scratch(Finetune):
         )
 
     def steps(self, rows: int) -> int:
-        return super().steps(rows) if self.epochs is not None else max(200, 15 * -(-rows // self.batch_size))
+        if self.epochs is not None:
+            return super().steps(rows)
+        return max(MIN_STEPS, EPOCHS * -(-rows // self.batch_size))
 
     def _backbone(self, data: Dataset) -> Backbone:
         return build_backbone(data)

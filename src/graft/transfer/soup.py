@@ -24,12 +24,12 @@ from safetensors.torch import save_file
 
 from graft.core.errors import DataError, UsageError
 from graft.core.registry import TRANSFERS
-from graft.core.types import Dataset, ModelSpec
+from graft.core.types import Dataset, ModelSpec, Task
 from graft.data.splits import holdout
 from graft.nn.averaging import Weights, average_weights, sharing
 from graft.nn.heads import LinearHead
 from graft.sources.base import Backbone
-from graft.transfer.base import TINY, Setting
+from graft.transfer.base import TINY, Setting, Workload
 from graft.transfer.finetune import Finetune
 
 CHOICES = ("greedy", "uniform")
@@ -37,7 +37,6 @@ SHARED = (
     "blocks", "epochs", "head_lr", "layer_decay", "batch_size", "weight_decay", "warmup", "optimizer", "head_start", "dropout",
 )  # fmt: skip
 COEF, INTERCEPT = "head.coef", "head.intercept"
-PASS_SECONDS = 3.4e-3  # of training on one row in one pass with a small sentence encoder, roughly
 
 
 @TRANSFERS.register("soup")
@@ -123,10 +122,17 @@ class Soup(Finetune):
         self.choose = choose
         self.held_out = held_out
 
-    @classmethod
-    def seconds(cls, rows: int) -> float:
-        default = cls()
-        return default.members * PASS_SECONDS * default.steps(rows) * default.batch_size
+    def workload(self, rows: int, task: Task) -> Workload | None:
+        one = super().workload(rows, task)
+        assert one is not None
+        held = 0 if self.choose == "uniform" else int(self.held_out * rows)
+        train, times = rows - held, 2 * self.members - 1  # members alone, and each soup that may become better
+        return dataclasses.replace(
+            one,
+            steps=self.members * self.steps(train),
+            read=self.members * one.read + times * held,
+            copies=self.members,
+        )
 
     @classmethod
     def of(cls, fitted: Sequence[Finetune]) -> Self:

@@ -63,7 +63,9 @@ def as_taught(data: Dataset, teacher: Task) -> Dataset:
         return data
     place = np.asarray([teacher.classes.index(name) for name in own.classes])
     assert data.y is not None
-    return dataclasses.replace(data, y=place[data.y], task=dataclasses.replace(own, classes=teacher.classes))
+    return dataclasses.replace(
+        data, y=np.where(data.y < 0, -1, place[data.y]), task=dataclasses.replace(own, classes=teacher.classes)
+    )
 
 
 def without_labels(rows: Any, data: Dataset) -> Dataset | None:

@@ -16,7 +16,7 @@ import torch
 
 from graft.core.errors import SourceError, UsageError
 from graft.core.registry import TRANSFERS
-from graft.core.types import Dataset, ModelSpec
+from graft.core.types import Dataset, ModelSpec, Task
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 from graft.sources.scripts import join
@@ -112,6 +112,9 @@ class WordVectors(Finetune):
     @classmethod
     def seconds(cls, rows: int) -> float:
         return 1.0 + ROW_SECONDS * max(EPOCHS * rows, MIN_STEPS * 50)
+
+    def workload(self, rows: int, task: Task) -> None:
+        """Nothing follows from the source, a table: the network on it is another."""
 
     def steps(self, rows: int) -> int:
         if self.epochs is not None:
