@@ -24,10 +24,10 @@ demo: install  ## train on real bundled input: support messages (English, 中文
 	@$(BIN)/python examples/demo.py
 
 test: install  ## run the default tests (offline, under five minutes on two cores)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-all: install  ## run every test; GRAFT_DATA and GRAFT_MODELS name the folders of real data and models
-	OMP_NUM_THREADS=1 GRAFT_DATA=$(GRAFT_DATA) GRAFT_MODELS=$(GRAFT_MODELS) $(BIN)/python -m pytest -n 2 --dist loadfile -m ''
+	OMP_NUM_THREADS=1 GRAFT_DATA=$(GRAFT_DATA) GRAFT_MODELS=$(GRAFT_MODELS) $(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 test-timm:  ## test timm: sources in an environment of its own, with the registry's own torch and torchvision
 	$(PYTHON) -m venv .venv-timm

@@ -1,5 +1,6 @@
 """What every test stands on: a cache of its own, no network, one thread, and tiny data and models."""
 
+import itertools
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports huggingface_hub
@@ -24,10 +25,25 @@ def _machine(tmp_path_factory):
         yield
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory):
+    """Numbered folders that do not exist yet: most tests write nothing, and a folder for each costs time."""
+    place = tmp_path_factory.mktemp("caches")
+    return (str(place / str(number) / "graft-cache") for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _cache(tmp_path, monkeypatch):
+def _cache(_caches, monkeypatch):
     """A cache that is empty at the start of every test."""
-    monkeypatch.setenv("GRAFT_CACHE", str(tmp_path / "graft-cache"))
+    monkeypatch.setenv("GRAFT_CACHE", next(_caches))
+
+
+@pytest.fixture
+def short_trainings(monkeypatch):
+    """Trainings that choose their own length take a few steps: for tests of what happens around a training."""
+    monkeypatch.setattr("graft.transfer.scratch.MIN_STEPS", 20)
+    monkeypatch.setattr("graft.transfer.word_vectors.MIN_STEPS", 20)
+    monkeypatch.setattr("graft.transfer.finetune.MAX_EPOCHS", 5)
 
 
 @pytest.fixture(scope="session")

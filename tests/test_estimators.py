@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_pictures, make_table, make_texts
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -125,3 +126,12 @@ def test_it_survives_a_pickle():
     X, y = make_table(60)
     auto = AutoTransferClassifier(**QUICK).fit(X, y)
     assert np.array_equal(pickle.loads(pickle.dumps(auto)).predict_proba(X), auto.predict_proba(X))
+
+
+def test_sparse_rows_stay_sparse():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    dense = rng.poisson(0.2, (60, 30)) + (np.arange(30) < 15)[None] * y[:, None] * rng.poisson(0.7, (60, 30))
+    auto = AutoTransferClassifier(**QUICK).fit(csr_matrix(dense), y)
+    assert auto.run_.task["modality"] == "counts"
+    assert auto.score(csr_matrix(dense), y) > 0.9

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from graft.active.labeller import Labeller
     from graft.core.types import Dataset, Features, ModelSpec, Ranking, Run, Task
     from graft.data.load import load as load_data
     from graft.estimators import AutoTransferClassifier, AutoTransferRegressor
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
     from graft.ranking.rank import rank
     from graft.sources.base import list_models, open_model
     from graft.transfer.base import load_transfer
+    from graft.zero_shot.classifier import ZeroShot
 
 _WHERE = {
     "AutoTransferClassifier": "graft.estimators",
     "AutoTransferRegressor": "graft.estimators",
     "Dataset": "graft.core.types",
     "Features": "graft.core.types",
+    "Labeller": "graft.active.labeller",
     "ModelSpec": "graft.core.types",
     "Ranking": "graft.core.types",
     "Run": "graft.core.types",
     "Task": "graft.core.types",
+    "ZeroShot": "graft.zero_shot.classifier",
     "extract": "graft.features",
     "list_models": "graft.sources.base",
     "load_data": "graft.data.load",
@@ -41,10 +45,12 @@ __all__ = [
     "AutoTransferRegressor",
     "Dataset",
     "Features",
+    "Labeller",
     "ModelSpec",
     "Ranking",
     "Run",
     "Task",
+    "ZeroShot",
     "extract",
     "list_models",
     "load_data",

@@ -81,10 +81,12 @@ class _AutoTransfer(BaseEstimator):
         return self.model_.outputs(self._rows(X, reset=False))
 
     def _rows(self, X: Any, *, reset: bool) -> Any:
-        """Numbers in two dimensions are checked as scikit-learn does; everything else is graft's to read."""
+        """Numbers in two dimensions, sparse ones too, are checked as scikit-learn does; all else is graft's to read."""
         if _is_numbers(X):
             least = 2 if reset else 1
-            return validate_data(self, X, reset=reset, ensure_all_finite="allow-nan", ensure_min_samples=least)
+            return validate_data(
+                self, X, reset=reset, accept_sparse="csr", ensure_all_finite="allow-nan", ensure_min_samples=least
+            )
         if hasattr(X, "columns") and hasattr(X, "iloc"):  # a frame keeps its columns of words
             validate_data(self, X, reset=reset, skip_check_array=True)
         return X
@@ -98,13 +100,13 @@ class _AutoTransfer(BaseEstimator):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.string = True
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.sparse = True
         tags.target_tags.required = True
         return tags
 
 
 def _is_numbers(X: Any) -> bool:
-    """Whether X is a table of numbers (or of anything, if sparse): an array of up to two dimensions, or rows as lists."""
+    """Whether X is a table of numbers: a sparse matrix, an array of up to two dimensions, or rows as lists."""
     if issparse(X):
         return True
     if isinstance(X, (list, tuple)):

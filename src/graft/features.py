@@ -19,6 +19,7 @@ import torch
 
 from graft.core import runtime
 from graft.core.errors import BudgetError, OutputError, SourceError, UsageError
+from graft.core.memory import is_shortage
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress, silent
 from graft.core.store import Entry, Store
@@ -69,12 +70,13 @@ class _Pass:
     def rows(self, encoded: list[Any]) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
         """Positions with their values and probabilities; halves the batch when memory runs out."""
         todo = list(self.batches(encoded))[::-1]
+        several = len(todo) > 1
         while todo:
             positions = todo.pop()
             try:
                 values, chances, _ = self.run([encoded[i] for i in positions])
             except (MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not is_shortage(error):
                     raise
                 if len(positions) == 1:
                     hint = "use a smaller model or shorter rows"
@@ -86,12 +88,8 @@ class _Pass:
                 todo += [positions[half:], positions[:half]]
                 continue
             yield positions, values, chances
-        runtime.give_memory_back()
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    words = ("not enough memory", "out of memory")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(word in str(error) for word in words)
+        if several:  # batches of many sizes leave holes, one does not
+            runtime.give_memory_back()
 
 
 def _precision(precision: str, place: torch.device) -> contextlib.AbstractContextManager[Any]:
@@ -143,7 +141,7 @@ def choose_precision(backbone: Backbone, examples: Any, precision: str = "auto")
         raise UsageError(f"no precision {precision!r}", hint="use auto, fp32 or bf16")
     if precision != "auto":
         return precision
-    if backbone.spec.modality == "table" or not runtime.bf16_is_faster() or not len(examples):
+    if backbone.spec.modality in {"table", "counts"} or not runtime.bf16_is_faster() or not len(examples):
         return "fp32"  # rows of a table are small: there is nothing to win
     with _evaluating(backbone):
         encoded = backbone.preprocess(examples[:SAMPLE])

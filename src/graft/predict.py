@@ -41,13 +41,13 @@ def predict_file(
         DataError: The data lack a column the model needs.
     """
     if out is not None:
-        _check_out(out, overwrite=overwrite)
+        check_out(out, overwrite=overwrite)
     model = load_transfer(run)
     task = model.task_
     bad: list[tuple[int, str]] = []
     chunks = stream(data, model.recipe_, chunk=BLOCK, encoding=encoding)
     first = next(chunks, None)  # a file that cannot be read is said before anything is written
-    with _writing(out) as file:
+    with writing(out) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["prediction", *(f"p_{name}" for name in task.classes)])
         for chunk in chain([first] if first is not None else [], chunks):
@@ -67,7 +67,7 @@ def _cells(model: BaseTransfer, data: Dataset) -> list[list[str]]:
     return [[label, *(f"{p:.6f}" for p in row)] for label, row in zip(labels, outputs, strict=True)]
 
 
-def _check_out(out: Path, *, overwrite: bool) -> None:
+def check_out(out: Path, *, overwrite: bool) -> None:
     """Say what is wrong with the output before there is work to lose."""
     if out.is_dir():
         raise OutputError(f"{out} is a folder", hint="name a file, for example predictions.csv")
@@ -78,7 +78,7 @@ def _check_out(out: Path, *, overwrite: bool) -> None:
 
 
 @contextmanager
-def _writing(out: Path | None) -> Iterator[TextIO]:
+def writing(out: Path | None) -> Iterator[TextIO]:
     """A file that appears only when it is complete, or standard output (UTF-8 unless it is a terminal)."""
     if out is None:
         if not sys.stdout.isatty() and isinstance(sys.stdout, io.TextIOWrapper):

@@ -207,6 +207,9 @@ def _row(item: Any, data: Dataset) -> dict[str, Any]:
         values = log_mel(example[0].samples, example[0].rate)
         facts["thumbnail"] = _thumbnail(as_picture(values, values.min(), values.max()))
         facts["input"] = data.X.name(storage)  # type: ignore[attr-defined]
+    elif data.task.modality == "counts":
+        pairs = zip(example[0].indices[:8].tolist(), example[0].values[:8].tolist(), strict=True)
+        facts["input"] = ", ".join(f"feature_{index}={value:g}" for index, value in pairs)
     elif data.task.modality == "table":
         facts["input"] = ", ".join(f"{key}={value[0]}" for key, value in list(example.items())[:8])
     else:

@@ -320,6 +320,8 @@ class Screen:
             self.facts("baseline", f"{interval(baseline['score'])}  {escape(baseline['name'])}", always=True)
         self.facts("guard", escape(run.guard.get("sentence") or answer["sentence"]), always=True)
         self.facts("time", f"{duration(answer['seconds'])} of {duration(answer['budget_seconds'])}", always=True)
+        if answer.get("advice"):
+            self.facts("more", escape(answer["advice"]))
 
     # -- pretraining -------------------------------------------------------------------------------------------------
 

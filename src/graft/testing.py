@@ -45,7 +45,7 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:
 
     Args:
         kind: ``"text"`` (two classes), ``"imbalanced"`` (three classes of texts, judged by macro F1), ``"image"``,
-            ``"audio"``, ``"table"`` or ``"regression"``.
+            ``"audio"``, ``"table"``, ``"counts"`` or ``"regression"``.
         rows: How many.
 
     Example:
@@ -69,6 +69,15 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:
         pitch = np.where(y, 300, 1200)[:, None] * rng.uniform(0.9, 1.1, (rows, 1))
         tones = 0.3 * np.sin(2 * np.pi * pitch * np.arange(1200) / 8000) + rng.normal(scale=0.03, size=(rows, 1200))
         return load(([(tone, 8000) for tone in tones], np.where(y, "low", "high").tolist()))
+    if kind == "counts":
+        from scipy.sparse import csr_matrix
+
+        y = np.arange(rows) % 5 < 3
+        X = rng.poisson(0.15, (rows, 60))
+        X[:, :12] *= y[:, None]
+        X[:, 12:24] *= ~y[:, None]
+        X[:, :24] += X[:, :24] > 0
+        return load((csr_matrix(X), np.where(y, "good", "bad").tolist()))
     X = rng.normal(size=(rows, 4))
     value = 2 * X[:, 0] - X[:, 1]
     return load((X, value if kind == "regression" else np.where(value > -0.5, "high", "low").tolist()))
@@ -92,7 +101,7 @@ def toy_sources(data: Dataset) -> list[Backbone]:
     return sources
 
 
-TOYS = ("text", "imbalanced", "image", "audio", "table", "regression")
+TOYS = ("text", "imbalanced", "image", "audio", "table", "counts", "regression")
 
 
 # -- transfers ---------------------------------------------------------------------------------------------------------

@@ -1,6 +1,9 @@
 """``graft`` as a person types it, in this process: a folder of its own, small data, one clear line for every error."""
 
+import contextlib
+import io
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -98,10 +101,20 @@ def good(put):
     return put("good.csv", as_csv(sentences()))
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """A run of the classical baseline, made once."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "good.csv").write_text(as_csv(sentences()))
+    with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        assert main(["fit", "good.csv", "--out", "run", *QUICK]) == 0
+    return folder / "run"
+
+
 @pytest.fixture
-def run(graft, good):
-    """A finished run of the classical baseline."""
-    graft("fit", good, "--out", "run", *QUICK).works()
+def run(here, good, finished_run):
+    """A finished run of the classical baseline on the correct small file."""
+    shutil.copytree(finished_run, here / "run")
     return "run"
 
 
@@ -125,11 +138,11 @@ def files(folder):
     return {str(path.relative_to(folder)): path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()}
 
 
-def process(*arguments, cwd, env=None, **options):
+def process(*arguments, cwd, env=None, program=("-m", "graft"), **options):
     """Start ``graft`` as a process of its own."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"} | (env or {})
     return subprocess.Popen(
-        [sys.executable, "-m", "graft", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         cwd=cwd, env=environment, **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options),
     )  # fmt: skip
 

@@ -88,6 +88,7 @@ def test_the_losses_of_both_players_are_in_the_report(graft, pictures, here):
     assert "of the generator" in page
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_word_vectors_are_learned_and_fitted_with(graft, here, put):
     rows = [("the film is good", "+"), ("a dull bad film", "-"), ("good fun", "+"), ("bad and dull", "-")] * 10
     put("films.csv", "text,label\n" + "".join(f"{text} {i},{label}\n" for i, (text, label) in enumerate(rows)))

@@ -59,7 +59,7 @@ def test_help_answers_at_once(arguments):
         subprocess.run([sys.executable, "-m", "graft", *arguments], capture_output=True, check=True)
         return time.perf_counter() - start
 
-    assert min(seconds() for _ in range(6)) < 0.5
+    assert any(seconds() < 0.5 for _ in range(6))
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def spoil(folder):
     Image.new("CMYK", (16, 16), (9, 9, 9, 9)).save(folder / "left" / "cmyk.jpg")
     frames = [Image.new("P", (16, 16), colour) for colour in (1, 2, 3)]
     frames[0].save(folder / "left" / "animated.gif", save_all=True, append_images=frames[1:])
-    Image.new("RGB", (5000, 4000), (9, 9, 9)).save(folder / "left" / "large.jpg", quality=30)
+    Image.new("RGB", (2600, 2100), (9, 9, 9)).save(folder / "left" / "large.jpg", quality=30)
     save_picture(folder / "right" / "图片 ü.png")
     return {"broken.png", "zero.png", "text.jpg"}
 

@@ -21,6 +21,7 @@ def sounds(here):
     return "sounds"
 
 
+@pytest.mark.usefixtures("short_trainings")
 def test_a_fit_on_sounds_goes_all_the_way(graft, here):
     save_tones(here / "sounds", 16, seconds=0.1)
     (here / "sounds" / "low" / "00.wav").rename(here / "sounds" / "high" / "low.wav")  # a wrong label
@@ -42,7 +43,8 @@ def test_a_fit_on_sounds_goes_all_the_way(graft, here):
 
 
 @pytest.mark.parametrize("method", ["classical", "scratch"])
-def test_new_files_that_cannot_be_read_keep_their_row(graft, here, method):
+def test_new_files_that_cannot_be_read_keep_their_row(graft, here, method, monkeypatch):
+    monkeypatch.setattr("graft.transfer.scratch.MIN_STEPS", 60)
     save_tones(here / "sounds", 16, seconds=0.1)
     graft("fit", "sounds", "--methods", method, "--folds", 1, "--quiet", "--budget", "1h", "--out", "run").works()
     folder = save_tones(here / "new", 6, seed=1, seconds=0.1)

@@ -1,3 +1,4 @@
+import functools
 import json
 
 import pytest
@@ -22,6 +23,16 @@ def without_time(points):
     return [{key: value for key, value in point.items() if key != "seconds"} for point in points]
 
 
+@functools.cache
+def straight(make=Net, seed=None, **options):
+    """Weights and history of a training that nothing interrupts."""
+    net = make()
+    if seed is not None:
+        torch.manual_seed(seed)
+    history = fit(net, batches, steps=STEPS, **options)
+    return net.state_dict(), history
+
+
 @pytest.mark.parametrize(
     ("optimizer", "at", "later"),
     [("adamw", 37, 3), ("adamw", 40, 0), ("adamw", 1, 0), ("adam", 37, 3), ("sgd", 37, 3)],
@@ -30,15 +41,13 @@ def without_time(points):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_killed_training_ends_with_the_same_bytes(tmp_path, optimizer, precision, at, later):
     options = {"optimizer": optimizer, "precision": precision}
-    straight = Net()
-    history = fit(straight, batches, steps=STEPS, **options)
-
+    weights, history = straight(**options)
     path = tmp_path / "inside" / "state.safetensors"
     killed(path, at=at, later=later, **options)
     resumed = Net(seed=99)  # other weights and another random state: all of it must come from the file
     torch.manual_seed(123)
     again = fit(resumed, batches, steps=STEPS, callbacks=[Checkpoint(path)], **options)
-    assert same(straight.state_dict(), resumed.state_dict())
+    assert same(weights, resumed.state_dict())
     assert without_time(again.points) == without_time(history.points)
     assert again.steps == STEPS
     assert not path.exists()  # a finished training leaves nothing behind
@@ -56,12 +65,10 @@ def test_time_before_the_interruption_counts(tmp_path):
 
 def started_anew(path, make=Net, **options):
     """Whether a training with this checkpoint there gives what one without gives."""
-    net, fresh = make(), make()
+    net = make()
     torch.manual_seed(7)
     fit(net, batches, steps=STEPS, callbacks=[Checkpoint(path)], **options)
-    torch.manual_seed(7)
-    fit(fresh, batches, steps=STEPS, **options)
-    return same(net.state_dict(), fresh.state_dict()) and not path.exists()
+    return same(net.state_dict(), straight(make, 7, **options)[0]) and not path.exists()
 
 
 def damage_cut(path):

@@ -29,7 +29,7 @@ def clocks(n=100, seed=0):
 
 @pytest.fixture(scope="module")
 def heard():
-    return NextAudio(**SMALL, encoder="gru", epochs=40).fit(clocks())
+    return NextAudio(**SMALL | {"lr": 8e-3}, encoder="gru", epochs=15).fit(clocks())
 
 
 def test_turns_are_foreseen(heard):

@@ -27,7 +27,7 @@ ROWS = {
 )  # fmt: skip
 def test_every_encoder_learns_and_opens_again(kind, encoder, tmp_path):
     X, y = ROWS[kind](160)
-    made = Supervised(encoder=encoder, size="tiny", unit="word", epochs=40 if encoder == "patches" else 10, lr=3e-3)
+    made = Supervised(encoder=encoder, size="tiny", unit="word", epochs=25 if encoder == "patches" else 10, lr=3e-3)
     made.fit(X, y)
     score = score_of(made, "accuracy")
     assert score["value"] > 0.8 > score["baselines"]["commonest class"]
@@ -51,8 +51,8 @@ def test_values_are_learned_too():
 
 
 def test_a_related_task_is_easier_from_it():
-    rows, y = crosses(600)
-    made = Supervised(size="tiny", epochs=12, lr=3e-3, batch_size=64).fit(rows, y)
+    rows, y = crosses(300)
+    made = Supervised(size="tiny", epochs=10, lr=3e-3, batch_size=32).fit(rows, y)
     others, kinds = crosses(200, seed=9)
     own = accuracy_of(made.backbone_, others, kinds, labelled=20)
     assert own > accuracy_of(untrained(made.backbone_), others, kinds, labelled=20) + 0.1

@@ -145,3 +145,21 @@ def image(folder: Path, kind: str, *, classes: list[str] | None = None) -> Path:
     processor |= {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.6, 0.7]}
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
     return folder
+
+
+def clip(folder: Path, *, seed: int = 0) -> Path:
+    """Both halves of CLIP, with BERT's tokenizer: [SEP] ends a caption."""
+    torch.manual_seed(seed)
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    text = small | {"vocab_size": len(PIECES), "max_position_embeddings": 24, "eos_token_id": 3, "pad_token_id": 0}
+    config = tf.CLIPConfig(
+        text_config=text, vision_config=small | {"image_size": 32, "patch_size": 8}, projection_dim=12
+    )
+    write_vocabulary(folder)
+    with quiet():
+        tf.CLIPModel(config).save_pretrained(folder)
+    facts = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "do_center_crop": True}
+    facts |= {"crop_size": {"height": 32, "width": 32}, "resample": 3, "do_resize": True, "do_rescale": True}
+    facts |= {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.6, 0.7]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(facts))
+    return folder

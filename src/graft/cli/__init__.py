@@ -15,7 +15,7 @@ from cyclopts import CycloptsError, Parameter
 from cyclopts.config import Dict
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
-from graft.cli import distill, fit, history, pretrain, reshape, sources, use  # noqa: F401  (each adds its commands, in the order of --help)
+from graft.cli import adapt, distill, fit, history, label, pretrain, reshape, sources, use, zero_shot  # noqa: F401  (each adds its commands, in the order of --help)
 from graft.cli.app import app, typed
 from graft.core.config import read_config
 from graft.core.errors import GraftError, OutputError, UsageError
@@ -46,12 +46,24 @@ def _share_cores() -> None:
         os.environ["GOMP_SPINCOUNT"] = "0" if busy else "30000"
 
 
+def _share_memory() -> None:
+    """Under a limit on private memory let Arrow take what it needs, and not a gigabyte at once, which counts as taken."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    limits = (resource.RLIMIT_DATA, resource.RLIMIT_AS)
+    if any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits):
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+
+
 def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  (one per kind of error)
     """Run the command line; the exit code."""
     from graft.screen import prepare_streams
 
     prepare_streams()
     _share_cores()
+    _share_memory()
     app.config = ()
     typed[:] = sys.argv[1:] if arguments is None else arguments
     try:

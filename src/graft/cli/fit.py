@@ -48,7 +48,7 @@ def fit(
     Parameters
     ----------
     data
-        CSV, TSV, JSON lines or Parquet file, or a folder with one folder of pictures or sounds per class.
+        CSV, TSV, JSON lines, Parquet or svmlight file, or a folder with one folder of pictures or sounds per class.
     label
         Label column; found by its name if not given.
     inputs

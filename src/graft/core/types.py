@@ -29,7 +29,7 @@ class Task:
 
     Attributes:
         kind: ``"classification"`` or ``"regression"``.
-        modality: ``"text"``, ``"image"``, ``"audio"`` or ``"table"``.
+        modality: ``"text"``, ``"image"``, ``"audio"``, ``"table"`` or ``"counts"`` (sparse features).
         classes: Class names in output order; empty for regression.
         metric: Name of the metric that decides: ``"accuracy"``, ``"macro_f1"`` or ``"r2"``; larger is better.
         target: Name of the label column, for messages and predictions.
@@ -177,7 +177,7 @@ class Rows(Protocol):
     def __len__(self) -> int: ...
 
     def take(self, rows: np.ndarray) -> Any:
-        """Raw examples in the order of ``rows``: a list of str, of str tuples, of images or of sounds, or a dict of columns."""
+        """Raw examples in the order of ``rows``: a list (str, str tuples, images, sounds, sparse rows) or a dict of columns."""
 
     def digest(self) -> str:
         """Hash of the content of all rows, in order."""
@@ -256,7 +256,7 @@ class ModelSpec:
     Attributes:
         uri: ``scheme:location``, as ``open_model`` takes it, for example ``hf:google/bert_uncased``.
         name: Short name for tables.
-        modality: ``"text"``, ``"image"``, ``"audio"`` or ``"table"``.
+        modality: ``"text"``, ``"image"``, ``"audio"``, ``"table"`` or ``"counts"``.
         architecture: Class of network, for example ``"bert"``.
         objective: What it was trained on, in words; empty if not stated.
         hidden_size: Width of the last layer.

@@ -164,6 +164,8 @@ def _sizes(data: Dataset) -> dict[str, Any]:
         sizes = [size for source in some.X.sources(some.rows) if (size := _pixels(source))]
     elif modality == "audio" and hasattr(some.X, "facts"):
         sizes = [fact.seconds for fact in some.X.facts(some.rows)]
+    elif modality == "counts":
+        sizes = [len(row) for row in some.take()]
     elif modality == "table":
         columns = some.take()
         sizes = [len(columns)]

@@ -184,6 +184,24 @@ def fit_probe(
     return choose_layers(features, y, options, one)
 
 
+def fit_soft(
+    features: Features, targets: np.ndarray, layers: tuple[int, ...], *, weight: np.ndarray | None = None
+) -> LinearHead:
+    """Fit ridge to soft targets, its strength by leave-one-out; the temperature is left at 1.
+
+    Args:
+        features: Pooled activations of the rows.
+        targets: Class probabilities, or values (n, k).
+        layers: Layers that are put side by side.
+        weight: Weight (n,) of each row.
+    """
+    rows = LayerRows(features, layers, layer_scale(features, layers))
+    fit = fit_ridge(rows.read(), targets, weight=weight)
+    return LinearHead(
+        rows.layers, rows.scale, fit.coef, fit.intercept, 1.0, fit.loo, float(fit.errors.min()), fit.strength
+    )
+
+
 def _mixed(features: Features, y: np.ndarray, task: Task) -> MixedRows:
     """All layers as one, in shares that are found on evenly spaced rows."""
     if len(set(features.sizes)) > 1:

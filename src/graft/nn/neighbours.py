@@ -61,8 +61,8 @@ class NeighbourHead:
         size = max(1, CLOSE // max(len(self.rows), asked.shape[1], (self.count + 1) * self.answers.shape[1]))
         parts = []
         for start in range(0, len(asked), size):
-            unit = _unit(asked[start : start + size], self.centre)
-            close, found = _nearest(unit, self.rows, self.count + 1, None)
+            unit = unit_rows(asked[start : start + size], self.centre)
+            close, found = nearest(unit, self.rows, self.count + 1, None)
             parts.append(votes(close, self.answers[found], self.count, classes=task.is_classification))
         return np.concatenate(parts)
 
@@ -154,7 +154,7 @@ def _fit(features: Features, y: np.ndarray, task: Task, layers: tuple[int, ...])
     source = LayerRows(features, layers, scale)
     blocks = [slice(start, start + 4096) for start in range(0, len(source), 4096)]
     centre = (sum(source[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(source)).astype(np.float32)
-    rows = np.concatenate([_unit(source[block], centre).astype(np.float16) for block in blocks])
+    rows = np.concatenate([unit_rows(source[block], centre).astype(np.float16) for block in blocks])
     answers = np.asarray(y, dtype=np.float32)[:, None]
     if task.is_classification:
         weight = task.sample_weights(y)
@@ -170,7 +170,7 @@ def _chosen(head: NeighbourHead, y: np.ndarray, task: Task) -> NeighbourHead:
     counts = [count for count in COUNTS if count < n - 1] or [1]
     size = max(1, CLOSE // n)
     parts = [asked[start : start + size] for start in range(0, len(asked), size)]
-    near = [_nearest(head.rows[part].astype(np.float32), head.rows, max(counts) + 1, part) for part in parts]
+    near = [nearest(head.rows[part].astype(np.float32), head.rows, max(counts) + 1, part) for part in parts]
     best = replace(head, error=float("inf"))
     for count in counts:
         scores = np.concatenate(
@@ -187,14 +187,14 @@ def _chosen(head: NeighbourHead, y: np.ndarray, task: Task) -> NeighbourHead:
     return best
 
 
-def _unit(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
+def unit_rows(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Rows of length one about the centre; zeros where there is nothing."""
     moved = rows - centre
     unit: np.ndarray = moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), np.float32(1e-12))
     return unit
 
 
-def _nearest(unit: np.ndarray, rows: np.ndarray, count: int, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+def nearest(unit: np.ndarray, rows: np.ndarray, count: int, own: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Closeness (b, m), falling, and positions (b, m) of the m closest rows; equals in the order of the rows.
 
     Args:

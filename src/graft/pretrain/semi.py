@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor, nn
 
 from graft.core.errors import DataError, UsageError
@@ -24,6 +23,7 @@ from graft.core.registry import OBJECTIVES
 from graft.core.rows import in_batches
 from graft.core.runtime import Progress
 from graft.core.types import Dataset, Task
+from graft.engine.consistency import Consistent, in_one, part_of
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective
 from graft.nn.augmentation import DRAWS, augmented
@@ -38,19 +38,17 @@ SURE = 0.2  # share of the rows without label below which little was learned fro
 DROPPED = 0.2  # share of the tokens that a distorted view of a text lacks
 
 
-class FixMatch(Objective):
+class FixMatch(Consistent):
     """A network that learns from labels and from itself, and its twin that learns from labels alone.
 
-    With q the prediction on a weak view of a row without label, the network adds to the cross-entropy of the labelled
-    rows λ · mean 1[max q ≥ τ] · -log p(argmax q | distorted view).  The twin starts from the same weights, sees the same
-    labelled views in the same steps, and is there to be compared with.
+    The twin starts from the same weights, sees the same labelled views in the same steps, and is there to be compared with.
 
     Args:
         backbone: The encoder.
         head: Its output layer.
         task: Gives the loss of labelled rows.
-        threshold: τ.
-        trust: λ.
+        threshold: τ of ``Consistent``.
+        trust: λ of ``Consistent``.
         lr: Peak rate.
         weight_decay: Of matrices and kernels.
     """
@@ -66,10 +64,9 @@ class FixMatch(Objective):
         lr: float,
         weight_decay: float,
     ) -> None:
-        super().__init__()
-        self.backbone, self.head, self.task = backbone, head, task
+        super().__init__(backbone, head, task, threshold=threshold, trust=trust)
         self.twin, self.twin_head = copy.deepcopy(backbone.body), copy.deepcopy(head)
-        self.threshold, self.trust, self.lr, self.weight_decay = threshold, trust, lr, weight_decay
+        self.lr, self.weight_decay = lr, weight_decay
 
     def players(self) -> dict[str, list[dict[str, Any]]]:
         same = {"lr": self.lr, "weight_decay": self.weight_decay}
@@ -79,36 +76,12 @@ class FixMatch(Objective):
         }
 
     def loss(self, batch: Batch, player: str) -> Loss:
-        body, head = (self.backbone.body, self.head) if player == "model" else (self.twin, self.twin_head)
-        outputs = _outputs(body, head, part_of(batch, "known"))
-        per_example = self.task.loss(outputs, batch["y"])
-        if "weight" in batch:
-            per_example = per_example * batch["weight"]
-        if player == "alone":
-            return Loss(per_example)
-        right = float((outputs.argmax(dim=1) == batch["y"]).float().mean())
-        own, used = self.consistency(batch)
-        return Loss(per_example, self.trust * own, {"accuracy": right, "used": used})
-
-    def consistency(self, batch: Batch) -> tuple[Tensor, float]:
-        """Mean loss on the distorted views of what the network is sure of, and the share of such rows."""
-        self.backbone.eval()
-        with torch.no_grad():
-            sure, guess = torch.softmax(_outputs(self.backbone.body, self.head, part_of(batch, "weak")), dim=1).max(1)
-        self.backbone.train()
-        kept = (sure >= self.threshold).float()
-        outputs = _outputs(self.backbone.body, self.head, part_of(batch, "strong"))
-        return (F.cross_entropy(outputs, guess, reduction="none") * kept).mean(), float(kept.mean())
-
-
-def _outputs(body: Any, head: nn.Module, batch: Batch) -> Tensor:
-    scores: Tensor = head(body.pool(body.forward_features(batch)[-1], batch).float())
-    return scores.float()
-
-
-def part_of(batch: Batch, name: str) -> Batch:
-    """The tensors of one view: those whose names begin with ``name.``."""
-    return {key.partition(".")[2]: value for key, value in batch.items() if key.startswith(f"{name}.")}
+        if player == "model":
+            return super().loss(batch, player)
+        inputs = part_of(batch, "known")
+        scores: Tensor = self.twin_head(self.twin.pool(self.twin.forward_features(inputs)[-1], inputs).float())
+        per_example = self.task.loss(scores.float(), batch["y"])
+        return Loss(per_example * batch["weight"] if "weight" in batch else per_example)
 
 
 @OBJECTIVES.register("semi")
@@ -217,7 +190,7 @@ class Semi(LabelledPretrain):
     def _batch(self, known: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Batch:
         """Labelled rows in a weak view, others in a weak and in a distorted one."""
         views = {"known": self._weak(known, rng), "weak": self._weak(rows, rng), "strong": self._strong(rows, rng)}
-        batch = {f"{name}.{key}": tensor for name, view in views.items() for key, tensor in view.items()}
+        batch = in_one(views)
         batch["y"] = self._targets(known)
         if self.weight_ is not None:
             batch["weight"] = torch.from_numpy(self.weight_[known])

@@ -32,7 +32,7 @@ from graft.sources.folder import REPORT_FILE
 from graft.sources.image import ImageBackbone
 from graft.sources.loading import first_line
 from graft.sources.native import NativeBackbone
-from graft.sources.readers import TableReader
+from graft.sources.readers import CountReader, TableReader
 from graft.sources.sounds import AudioReader
 from graft.sources.text import TextBackbone
 
@@ -179,6 +179,8 @@ def _features(backbone: Backbone, *, grey: bool, length: int, seed: int = 0) -> 
         batch = backbone.collate(backbone.preprocess(sounds))
     elif isinstance(reader, TableReader) and isinstance(backbone, NativeBackbone):
         batch = {"values": torch.from_numpy(random.normal(size=(3, reader.vectors.width)).astype(np.float32))}
+    elif isinstance(reader, CountReader) and isinstance(backbone, NativeBackbone):
+        batch = {"values": torch.from_numpy(random.exponential(size=(3, reader.width)).astype(np.float32))}
     else:
         raise SourceError(
             f"{backbone.spec.name} reads {modality}, which cannot be reshaped", hint="choose another source"

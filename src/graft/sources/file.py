@@ -55,7 +55,7 @@ def _inner(folder: Path) -> tuple[Source, Path]:
             )
     if (folder / "graft.json").is_file() or architecture_of(folder):
         return SOURCES["file"], folder
-    for scheme in ("sbert", "hf", "keras", "timm"):
+    for scheme in ("sbert", "clip", "hf", "keras", "timm"):
         if SOURCES[scheme].recognises(folder):
             return SOURCES[scheme], folder
     for path in sorted(folder.iterdir()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -136,6 +137,14 @@ def _stamp(path: Path) -> str:
     return f"{path.resolve()}\0{facts.st_size}\0{facts.st_mtime_ns}"
 
 
+@functools.lru_cache(maxsize=256)
+def _sha256(path: Path, stamp: str) -> str:
+    """Digest of a file as its stamp found it: a process reads it once, with a cache on disk or without."""
+    del stamp
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def weights_digest(files: list[Path]) -> str:
     """SHA-256 of the weight files; remembered in the store by path, size and time of change.
 
@@ -143,11 +152,11 @@ def weights_digest(files: list[Path]) -> str:
     """
     digests = []
     for path in files:
-        store, key = Store(), "digest-" + hashlib.sha256(_stamp(path).encode()).hexdigest()[:40]
+        store, stamp = Store(), _stamp(path)
+        key = "digest-" + hashlib.sha256(stamp.encode()).hexdigest()[:40]
         known = store.recall(key)
         if known is None:
-            with path.open("rb") as file:
-                known = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            known = {"sha256": _sha256(path, stamp)}
             store.remember(key, known, kind="digest")
         digests.append(str(known["sha256"]))
     return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoConfig, AutoModel
 
 from graft.core.errors import SourceError
 from graft.core.registry import SOURCES
@@ -101,6 +99,9 @@ def _text_size(config: Any, inside: int) -> tuple[int, int]:
 @functools.lru_cache(maxsize=64)
 def _image_size(text: str) -> tuple[int, int]:
     """Width of the last layer and operations per picture, from a pass without weights (torch's meta device)."""
+    from torch.utils.flop_counter import FlopCounterMode
+    from transformers import AutoConfig, AutoModel
+
     raw = json.loads(text)
     try:
         config = AutoConfig.for_model(**raw)

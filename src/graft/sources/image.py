@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoImageProcessor
 
 from graft.core.errors import SourceError
 from graft.core.types import ModelSpec
@@ -197,6 +196,8 @@ def open_reader(folder: Path) -> ImageReader:
         raise SourceError(f"no preprocessor_config.json in {folder}", hint=hint)
     try:
         with quiet():
+            from transformers import AutoImageProcessor
+
             processor = AutoImageProcessor.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, backend="pil"
             )

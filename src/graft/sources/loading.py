@@ -1,4 +1,7 @@
-"""Open a transformers folder: safe, complete and silent, or refused with the reason."""
+"""Open a transformers folder: safe, complete and silent, or refused with the reason.
+
+transformers is imported where it is used: what needs no model of it is spared a second and a half.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 
 from graft.core.errors import GraftError, SourceError
@@ -20,10 +22,7 @@ from graft.sources.folder import header as read_header
 from graft.sources.folder import read_json, refuse_code, weight_files
 from graft.sources.layers import find_blocks
 
-_HEADS = {
-    "ForSequenceClassification": transformers.AutoModelForSequenceClassification,
-    "ForImageClassification": transformers.AutoModelForImageClassification,
-}
+_HEADS = ("ForSequenceClassification", "ForImageClassification")
 _MAY_BE_MISSING = re.compile(r"(^|\.)pooler\.")  # not used for features
 _LOCK = threading.Lock()  # transformers' verbosity is one switch for the whole process
 
@@ -58,12 +57,15 @@ def read_config(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise SourceError(f"no config.json in {folder}", hint="a model folder holds config.json and model.safetensors")
     refuse_code(folder)
+    import transformers
+
     raw = read_json(folder / "config.json")
     kind = raw.get("model_type")
     if not isinstance(kind, str):
         raise SourceError(f"{folder} is not a transformers model", hint="its config.json names no model_type")
     if {"text_config", "vision_config"} <= set(raw):
         hint = "graft opens networks with one kind of input; save its text or vision part alone"
+        hint = f"open it with clip:{folder}" if kind == "clip" else hint
         raise SourceError(f"{folder.name} reads pictures and texts ({kind})", hint=hint)
     if raw.get("quantization_config"):
         raise SourceError(f"the weights of {folder.name} are quantised", hint="use the model before quantisation")
@@ -80,7 +82,7 @@ def read_config(folder: Path) -> Any:
 def own_classes(config: Any) -> tuple[str, ...]:
     """Names of the classes that the model's trained head predicts; empty without such a head or without real names."""
     architecture = (config.architectures or [""])[0]
-    if not architecture.endswith(tuple(_HEADS)) or config.problem_type not in (None, "single_label_classification"):
+    if not architecture.endswith(_HEADS) or config.problem_type not in (None, "single_label_classification"):
         return ()
     names = [str(config.id2label.get(i, "")) for i in range(config.num_labels)]
     if len(names) < 2 or all(re.fullmatch(r"LABEL_\d+|\d*", name) for name in names):
@@ -99,11 +101,13 @@ def open_network(folder: Path, config: Any) -> tuple[nn.Module, bool]:
         SourceError: Weights are missing, broken, of the wrong shape or of another architecture.
         UnsafeSourceError: There are only pickles.
     """
+    import transformers
+
     for path in weight_files(folder):
         read_header(path)
     if own_classes(config):
         suffix = next(name for name in _HEADS if config.architectures[0].endswith(name))
-        model, report = _load(_HEADS[suffix], folder, config)
+        model, report = _load(getattr(transformers, f"AutoModel{suffix}"), folder, config)
         base = model.base_model_prefix + "."
         if all(name.startswith(base) for name in report["missing_keys"]):
             _check(folder, model, report, head=True)
@@ -147,6 +151,8 @@ def _load(loader: Any, folder: Path, config: Any) -> tuple[nn.Module, dict[str, 
 
 def _has_spare_pooler(loader: Any, config: Any) -> bool:
     """Whether the bare network comes with a pooler: features do not use it, so it would never get a gradient."""
+    import transformers
+
     if loader is not transformers.AutoModel:
         return False
     network = transformers.AutoModel._model_mapping.get(type(config), None)  # noqa: SLF001  (there is no public way)
@@ -185,6 +191,8 @@ def open_tokenizer(folder: Path) -> Any:
         raise SourceError(f"no tokenizer in {folder}", hint="copy tokenizer.json from where the model came from")
     try:
         with quiet():
+            import transformers
+
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, use_fast=True
             )

@@ -20,7 +20,7 @@ from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset, ModelSpec
 from graft.nn.encoders import make_encoder, size_of
 from graft.sources.base import Backbone, Batch, Coverage
-from graft.sources.readers import ImageReader, Reader, TableReader, TextReader, restore_reader
+from graft.sources.readers import CountReader, ImageReader, Reader, TableReader, TextReader, restore_reader
 from graft.sources.sounds import AudioReader
 from graft.sources.words import WORD_VECTORS, WordReader
 
@@ -92,7 +92,8 @@ class NativeBackbone(Backbone):
 def build_backbone(data: Dataset) -> NativeBackbone:
     """A fresh encoder for a data set, with preprocessing read off its rows.
 
-    TextCNN, a small ResNet for pictures, a small transformer over the frames of sounds, or an MLP.
+    TextCNN, a small ResNet for pictures, a small transformer over the frames of sounds, or an MLP (of counts: over their
+    logarithms).
     """
     modality = data.task.modality
     if modality == "text":
@@ -107,6 +108,9 @@ def build_backbone(data: Dataset) -> NativeBackbone:
         reader = AudioReader.of(data, form="frames")
         # spoken digits, 450 rows, accuracy: a transformer over frames 0.987 in 13 s, a ResNet over the picture 0.34 in 29 s
         encoder, arguments = "transformer", {"bands": reader.bands, **size_of("transformer", "tiny")}
+    elif modality == "counts":
+        reader = CountReader.build(data)
+        encoder, arguments = "mlp", {"inputs": reader.width}
     else:
         reader = TableReader(MODALITIES["table"].vectors().fit(data))
         width = len(reader.encode(data.take(slice(0, 1)))[0])

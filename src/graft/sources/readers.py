@@ -13,10 +13,13 @@ import torch
 
 from graft.core.errors import UsageError
 from graft.core.registry import MODALITIES
+from graft.core.types import Dataset
+from graft.data.sparse import SparseRow, chosen, frequencies, stacked
 from graft.sources.base import Batch, Coverage
 
 VOCABULARY = 30_000
 MAX_TOKENS = 256
+FEATURES = 20_000  # of sparse counts that a network reads: each has its weights
 PADDING, UNKNOWN, MASK, START, END = SPECIAL = ("[PAD]", "[UNK]", "[MASK]", "[START]", "[END]")
 SAMPLE = 2_000  # rows from which the kind of writing is read off
 UNITS = ("auto", "subword", "word", "character")
@@ -316,6 +319,44 @@ class TableReader(Reader):
         return {"modality": "table", "vectors": state}, arrays
 
 
+class CountReader(Reader):
+    """Sparse counts as ln(1 + x) of chosen features: rows stay sparse until they are a batch.
+
+    Args:
+        columns: Numbers (D,) of the features, ascending.
+
+    Example:
+        >>> from graft.data.sparse import SparseRow
+        >>> reader = CountReader(np.array([1, 4], np.int32))
+        >>> row = SparseRow(np.array([0, 4], np.int32), np.array([2.0, 1.0], np.float32))
+        >>> reader.collate(reader.encode([row]))["values"].shape
+        torch.Size([1, 2])
+    """
+
+    def __init__(self, columns: np.ndarray) -> None:
+        self.columns = columns
+
+    @classmethod
+    def build(cls, data: Dataset) -> CountReader:
+        """The features that the most rows have."""
+        return cls(frequencies(data, FEATURES)[0])
+
+    @property
+    def width(self) -> int:
+        """Number of features D."""
+        return len(self.columns)
+
+    def encode(self, examples: Any) -> list[Any]:
+        known = [chosen(row, self.columns) for row in examples]
+        return [SparseRow(row.indices, np.log1p(row.values)) for row in known]
+
+    def collate(self, encoded: list[Any]) -> Batch:
+        return {"values": torch.from_numpy(stacked(encoded, self.width).toarray())}
+
+    def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        return {"modality": "counts"}, {"columns": self.columns}
+
+
 def restore_reader(state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Reader:
     """The reader whose ``state`` this is."""
     if state["modality"] == "text":
@@ -324,4 +365,6 @@ def restore_reader(state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Read
         return PixelReader(state["size"], grey=state["grey"], levels=state["levels"])
     if state["modality"] == "image":
         return ImageReader(state["size"], grey=state["grey"])
+    if state["modality"] == "counts":
+        return CountReader(arrays["columns"])
     return TableReader(MODALITIES["table"].vectors().from_state(state["vectors"], arrays))

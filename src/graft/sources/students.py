@@ -16,7 +16,7 @@ from graft.nn.encoders import ENCODERS, SIZES, size_of
 from graft.sources.base import Backbone, describe_model
 from graft.sources.layers import NetworkBackbone
 from graft.sources.native import NativeBackbone
-from graft.sources.readers import ImageReader, Reader, TableReader, TextReader
+from graft.sources.readers import CountReader, ImageReader, Reader, TableReader, TextReader
 from graft.sources.sounds import CHANNELS, AudioReader
 
 Student = str | ModelSpec | Backbone
@@ -25,6 +25,7 @@ FRESH: dict[str, tuple[str, ...]] = {  # encoders that can be made for each kind
     "image": ("resnet", "patches", "vgg"),
     "audio": ("transformer", "gru", "lstm", "resnet", "vgg"),
     "table": ("mlp", "linear"),
+    "counts": ("mlp", "linear"),
 }
 AS_PICTURES = ("resnet", "vgg")  # encoders that read sounds as pictures instead of frame by frame
 DEEP = ("cnn", "gru", "lstm", "mlp", "patches", "transformer")  # whose ``depth`` counts their blocks
@@ -103,6 +104,8 @@ def fresh_reader(data: Dataset, encoder: str, *, vocabulary: int) -> Reader:
         return ImageReader.build(data.take(some))
     if modality == "audio":
         return AudioReader.of(data, form="picture" if encoder in AS_PICTURES else "frames")
+    if modality == "counts":
+        return CountReader.build(data)
     return TableReader(MODALITIES["table"].vectors().fit(data))
 
 
@@ -132,6 +135,8 @@ def fresh_backbone(encoder: str, size: str, reader: Reader, modality: str) -> Na
         arguments |= {"channels": CHANNELS} if reader.form == "picture" else {"bands": reader.bands}
     elif isinstance(reader, TableReader):
         arguments["inputs"] = reader.vectors.width
+    elif isinstance(reader, CountReader):
+        arguments["inputs"] = reader.width
     spec = ModelSpec(f"new:{encoder}", f"{encoder}:{size}", modality, architecture=encoder)
     return NativeBackbone(encoder, arguments, reader, spec)
 
