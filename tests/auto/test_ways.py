@@ -6,7 +6,7 @@ from conftest import make_texts
 
 from graft.auto.config import Config
 from graft.auto.limits import too_costly
-from graft.auto.ways import RESERVE, Ways
+from graft.auto.ways import RESERVE, UPPER_LR, Ways
 from graft.core.registry import TRANSFERS
 from graft.core.runtime import Clock
 from graft.core.types import Ranking, RankRow
@@ -120,3 +120,17 @@ def test_a_source_far_beyond_a_limit_is_left_out(row, limits, line):
     reason = too_costly(row, Config(**limits))
     assert line in reason
     assert bool(reason) == bool(line)
+
+
+def test_text_sources_are_tuned_above_their_lower_third():
+    made = ways([RankRow(describe_model("sbert:all-MiniLM-L6-v2"), cost=0.001)], effort="thorough")
+    (row,) = made.shortlist(1)
+    assert made.upper(row) == {"blocks": 4, "lr": UPPER_LR}
+    upper, whole = (one for one in made.trained() if one.transfer == "finetune")
+    assert upper.settings["blocks"] == 4
+    assert "blocks" not in whole.settings
+    assert upper.seconds(400) < 0.9 * whole.seconds(400)
+
+
+def test_few_blocks_are_all_tuned(row):
+    assert ways([row]).upper(row) == {}

@@ -242,7 +242,7 @@ class AutoFit(State):
             train = len(self.folds[0][0])
             if self.ways.wanted("finetune"):
                 self.ways.measure_step(row)
-                tuning = self.ways.of("finetune", row)
+                tuning = self.ways.of("finetune", row, **self.ways.upper(row))
                 one, memory = tuning.seconds, memory + tuning.memory
                 steps.append((f"fine-tuning {spec.name} on {len(self.folds)} fold(s)", one(train) * len(self.folds)))
                 steps.append((f"fine-tuning {spec.name} on all rows, if it wins", one(len(self.data))))
