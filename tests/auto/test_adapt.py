@@ -77,3 +77,13 @@ def test_the_record_is_json_and_names_the_shift():
 def test_an_unknown_method_names_the_nearest():
     with pytest.raises(UsageError, match="did you mean 'coral'"):
         Adapt(rotated()[0], AdaptConfig(methods=("corral",))).run()
+
+
+def test_a_network_without_time_for_all_rows_is_returned_as_it_was_tried():
+    domains, target, y = big_rotated(0.3, rows=300)
+    run = Adapt(domains, AdaptConfig(budget=9.0, methods=("mcc",)))
+    model, record = run.run()
+    assert record["base"] == "network"
+    assert model is run.networks[model.name] or run.clock.left() > 0
+    assert float((model.predict(target).astype(int) == y).mean()) > 0.8
+    assert record["seconds"] < 12

@@ -38,6 +38,7 @@ SHIFTS = 12  # pseudo-targets that the rule is learned on …
 LEAST = 4  # … at least
 RULE_SHARE = 0.4  # of the time that learning the rule may take
 RULE_ROWS = 2_000  # rows of a pseudo-target's source and target together
+AGAIN = 1.3  # of the time that a network took: all source rows are a quarter more than those it was tried on
 RESERVE = 3.0  # seconds kept for saving and the report
 BUDGET = "5m"
 
@@ -102,6 +103,8 @@ class Adapt:
     spent: float = 0.0
     clock: Clock = field(init=False)
     tried: list[Tried] = field(default_factory=list, init=False)
+    waiting: list[str] = field(default_factory=list, init=False)
+    networks: dict[str, BaseAdaptation] = field(default_factory=dict, init=False)
 
     def run(self) -> tuple[BaseAdaptation, dict[str, Any]]:
         """The model to use, fitted on all source rows, and the record.
@@ -117,7 +120,9 @@ class Adapt:
         self.ratio = density_ratio(rows.source, rows.target, seed=self.config.seed)[held]
         rule = self._rule(rows, train, [name for name in methods if not ADAPTATIONS[name].trains])
         base = NETWORK if any(ADAPTATIONS[name].trains for name in methods) else BASE
-        for name in dict.fromkeys((base, *methods)):
+        self.waiting = list(dict.fromkeys((base, *methods)))
+        while self.waiting:
+            name = self.waiting.pop(0)
             self.tried.append(self._try(name, rows, train, held))
             self.on_tried(self.tried[-1])
         found = {one.name: one for one in self.tried if one.observed is not None}
@@ -131,7 +136,10 @@ class Adapt:
         return model, self._record(rows, base, rule, verdict, model, time.perf_counter() - start)
 
     def fitted(self, name: str) -> BaseAdaptation:
-        """A method fitted on all source rows."""
+        """A method fitted on all source rows; a network for which there is no time any more as it was tried."""
+        took = next((one.seconds for one in self.tried if one.name == name), 0.0)
+        if name in self.networks and self.clock.left() - RESERVE < AGAIN * took:
+            return self.networks[name]
         return self._make(name).fit(self.domains, setting=self._setting())
 
     # -- what is tried -----------------------------------------------------------------------------------------------
@@ -265,7 +273,12 @@ class Adapt:
         return tried
 
     def _observe_network(self, name: str, rows: Matrices, train: np.ndarray, held: np.ndarray) -> Observed:
-        model = self._make(name).fit(self.domains.select(train), setting=self._setting())
+        waiting = sum(ADAPTATIONS[one].trains for one in self.waiting)
+        setting = self._setting()
+        if self.clock.budget:  # as much for every network, and for one of them again on all rows
+            setting = dataclasses.replace(setting, clock=self.clock.part((self.clock.left() - RESERVE) / (waiting + 2)))
+        model = self._make(name).fit(self.domains.select(train), setting=setting)
+        self.networks[name] = model
         return Observed(
             model.outputs(self.domains.target),
             source_outputs=model.outputs(self.domains.source.select(held)),
