@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from graft.adaptation.base import BaseAdaptation
 from graft.adaptation.domains import Domains
-from graft.adaptation.networks import encoded_rows, fresh_backbone, normalisations, row_batches, set_statistics
+from graft.adaptation.networks import fresh_backbone, normalisations, row_batches, set_statistics
 from graft.adaptation.paired import PairedRows, part_of
 from graft.core.errors import UsageError
 from graft.core.runtime import bf16_is_faster, device, seeded
@@ -32,6 +31,7 @@ from graft.nn.heads import LinearHead
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 from graft.transfer.base import Setting
+from graft.transfer.batches import encoded_rows
 
 STEEP = 10.0  # of the ramp of the adaptation's weight
 # handwritten digits, held-out source rows after 316 steps with rates of 1e-3, 3e-3 and 1e-2: 0.916, 0.967, 0.984
@@ -276,10 +276,7 @@ class DeepAdaptation(BaseAdaptation):
             raise UsageError(what, hint="use a strength of 0 or more, and batches of 2 or more rows")
 
     def _network(self, domains: Domains) -> Backbone:
-        if self.source is None:
-            return fresh_backbone(domains)
-        opened = self._open()
-        return copy.deepcopy(opened) if opened is self.source else opened
+        return fresh_backbone(domains) if self.source is None else self._open_to_train()
 
     def _sides(self) -> tuple[str, ...]:
         return self.sides

@@ -37,6 +37,13 @@ def fit_linear(
     return *_solve(X, y, classes, weight, C / scale), C
 
 
+def log_likelihoods(scores: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Log-probability (n,) of the classes y (n,) by the softmax of scores (n, C)."""
+    shifted = scores - scores.max(1, keepdims=True)
+    found: np.ndarray = shifted[np.arange(len(y)), y] - np.log(np.exp(shifted).sum(1))
+    return found
+
+
 def _scale(X: Any) -> float:
     squares = X.multiply(X).sum() if sparse.issparse(X) else float(np.einsum("ij,ij->", X, X, dtype=np.float64))
     return max(float(squares) / X.shape[0], 1e-12)
@@ -53,9 +60,7 @@ def _strength(X: Any, y: np.ndarray, weight: np.ndarray, scale: float, seed: int
         for place, C in enumerate(STRENGTHS):
             coef, intercept = _solve(X[train], y[train], int(y.max()) + 1, weight[train], C / scale)
             scores = np.asarray(X[test] @ coef) + intercept
-            shifted = scores - scores.max(1, keepdims=True)
-            likelihood = shifted[np.arange(len(test)), y[test]] - np.log(np.exp(shifted).sum(1))
-            found[place] += float(weight[test] @ likelihood)
+            found[place] += float(weight[test] @ log_likelihoods(scores, y[test]))
     return STRENGTHS[int(found.argmax())]
 
 

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from graft.adaptation.domains import Domains
 from graft.core.rows import evenly_spaced
-from graft.core.types import Dataset, ModelSpec
+from graft.core.types import ModelSpec
 from graft.engine.objective import Batch
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone, build_backbone
@@ -84,11 +84,3 @@ def row_batches(backbone: Backbone, encoded: list, batch_size: int) -> Callable[
     """All rows in their order, in batches of nearly equal size."""
     parts = np.array_split(np.arange(len(encoded)), max(1, -(-len(encoded) // batch_size)))
     return lambda: (dict(backbone.collate([encoded[i] for i in part])) for part in parts)
-
-
-def encoded_rows(backbone: Backbone, data: Dataset) -> list:
-    """Rows as the backbone reads them, encoded block by block."""
-    found: list = []
-    for start in range(0, len(data), 4096):
-        found += backbone.preprocess(data.take(slice(start, start + 4096)))
-    return found

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from graft.adaptation.domains import Domains
-from graft.adaptation.networks import encoded_rows
 from graft.engine.objective import Batch
 from graft.sources.base import Backbone
+from graft.transfer.batches import encoded_rows
 
 LABELLED = 4  # of the target rows of a batch at most one in this many is a labelled one, where there are a few
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graft.adaptation.linear import fit_linear
+from graft.adaptation.linear import fit_linear, log_likelihoods
 from graft.adaptation.lowrank import column_mean, directions, unit_rows
 from graft.adaptation.shallow import FeatureAdaptation, Matrices
 from graft.core.registry import ADAPTATIONS
@@ -102,6 +102,4 @@ def _likelihood(X: np.ndarray, y: np.ndarray, classes: int) -> float:
     if not out.any():
         return 0.0
     coef, intercept, _ = fit_linear(X[~out], y[~out], classes, C=1.0)
-    scores = X[out] @ coef + intercept
-    scores -= scores.max(1, keepdims=True)
-    return float((scores[np.arange(len(scores)), y[out]] - np.log(np.exp(scores).sum(1))).mean())
+    return float(log_likelihoods(X[out] @ coef + intercept, y[out]).mean())

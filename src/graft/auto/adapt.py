@@ -23,7 +23,7 @@ from graft.core.types import Dataset
 from graft.data.splits import holdout
 from graft.features import encode, extract
 from graft.nn.heads import to_outputs
-from graft.sources.base import Backbone, open_model
+from graft.sources.base import open_model
 from graft.transfer.base import Setting
 from graft.unlabelled.distance import a_distance, mmd, where_shift
 from graft.unlabelled.learning import Rule, Trial, learn, trials_on
@@ -161,13 +161,9 @@ class Adapt:
     def _make(self, name: str) -> BaseAdaptation:
         made = ADAPTATIONS[name]()
         known = made.get_params(deep=False)
-        asked = {"seed": self.config.seed, "source": self._source}
+        asked = {"seed": self.config.seed, "source": self.config.model}
         made.set_params(**{key: value for key, value in asked.items() if key in known})
         return made  # type: ignore[no-any-return]
-
-    @property
-    def _source(self) -> str | Backbone | None:
-        return self.config.model
 
     def _setting(self) -> Setting:
         left = self.clock.left() - RESERVE
@@ -204,11 +200,10 @@ class Adapt:
         part = self.clock.part(self.clock.left() * RULE_SHARE) if self.clock.budget else Clock()
         found: list[Trial] = []
         done = 0
-        for number, shift in enumerate(shifts):
-            self.progress("pseudo-targets", number / len(shifts), shift.name)
+        for done, shift in enumerate(shifts, 1):
+            self.progress("pseudo-targets", (done - 1) / len(shifts), shift.name)
             start = time.perf_counter()
-            found += self._pseudo(f"{number + 1}: {shift.name}", shift, X, y, rows.classes, names)
-            done += 1
+            found += self._pseudo(f"{done}: {shift.name}", shift, X, y, rows.classes, names)
             if part.left() < 1.2 * (time.perf_counter() - start):
                 break
         try:
@@ -310,10 +305,8 @@ class Adapt:
         evidence = {} if verdict is None else {one.name: one for one in verdict.evidence}
         vectors = getattr(model, "vectors_", None)
         names = vectors.names() if hasattr(vectors, "names") else None
-        distance, gap = (
-            a_distance(rows.source, rows.target, level=level, seed=seed),
-            mmd(rows.source, rows.target, seed=seed),
-        )
+        distance = a_distance(rows.source, rows.target, level=level, seed=seed)
+        gap = mmd(rows.source, rows.target, seed=seed)
         why = "no time, or too few rows, to learn what evidence is worth: source only is returned"
         return {
             "returned": model.name,

@@ -128,8 +128,6 @@ def _read(
     sources: tuple[str, ...], target: str, few: str | None, score: str | None, reading: dict[str, Any]
 ) -> tuple[Domains, Dataset | None]:
     """The domains, and labelled target rows for the final score, which are kept apart from them."""
-    import dataclasses
-
     import numpy as np
 
     from graft.adaptation.domains import pair
@@ -145,21 +143,20 @@ def _read(
     domains = pair(whole, rows, origin=origin, few=labelled)
     if score:
         return domains, load_data(score, **later)
-    truth = load_data(target, partly=True, **later) if _has_labels(target, first, later) else None
-    if truth is not None and truth.y is not None:
-        known = truth.y >= 0
-        truth = truth.select(known) if known.any() else None
-    return domains, None if truth is None else dataclasses.replace(truth, name=f"{truth.name} (labels for the score)")
+    return domains, _truth(target, later)
 
 
-def _has_labels(target: str, first: Dataset, reading: dict[str, Any]) -> bool:
+def _truth(target: str, reading: dict[str, Any]) -> Dataset | None:
+    """The labelled rows of the target file itself; None where it has none."""
     from graft.core.errors import DataError
 
     try:
-        load_data(target, partly=True, **reading)
+        truth = load_data(target, partly=True, **reading)
     except DataError:
-        return False
-    return first.task.is_classification
+        return None
+    if truth.y is None or not truth.task.is_classification or not (truth.y >= 0).any():
+        return None
+    return truth.select(truth.y >= 0)
 
 
 def _scores(run: Adapt, model: Any, record: dict[str, Any], truth: Dataset | None, level: float) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Transfers are scikit-learn estimators whose constructor keywords are their whole
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from abc import ABC, abstractmethod
@@ -32,7 +33,7 @@ from graft.nn.heads import LinearHead, to_outputs
 from graft.sources.base import Backbone, open_model
 
 BLOCK = 4096  # rows predicted at a time, so memory does not grow with the data
-HEAD_ROWS = 2_000  # rows from which a head that is trained on starts at most
+HEAD_ROWS = 2_000  # rows that a head's start is fitted on: more cost a pass and change nothing that training keeps
 TINY = 1e-12  # smallest probability in a logarithm
 
 
@@ -249,6 +250,11 @@ class BaseTransfer(BaseEstimator, ABC):
         if source is None:
             raise SourceError(f"{self.name} needs a pretrained source", hint="give source='sbert:all-MiniLM-L6-v2'")
         return open_model(source)
+
+    def _open_to_train(self) -> Backbone:
+        """Like ``_open``, but an opened source is copied: training changes it."""
+        opened = self._open()
+        return copy.deepcopy(opened) if opened is getattr(self, "source", None) else opened
 
     def _features(self, data: Dataset, store: Store | None, setting: Setting | None = None) -> Features:
         """Features of the rows: from the cache where there is one, else computed and forgotten."""

@@ -38,7 +38,7 @@ def labelled_batches(
     """
     sample = backbone.preprocess(data.take(slice(0, min(len(data), 64))))
     fits = _bytes(sample) / max(1, len(sample)) * len(data) <= IN_MEMORY
-    encoded = _encode(backbone, data) if fits else None
+    encoded = encoded_rows(backbone, data) if fits else None
     lengths = None if encoded is None else np.asarray([backbone.length(row) for row in encoded])
     dtype = np.int64 if data.task.is_classification else np.float32
     y = torch.from_numpy(np.asarray(data.y, dtype=dtype))
@@ -63,7 +63,8 @@ def labelled_batches(
     return batches
 
 
-def _encode(backbone: Backbone, data: Dataset) -> list[Any]:
+def encoded_rows(backbone: Backbone, data: Dataset) -> list[Any]:
+    """Rows as the backbone reads them, encoded block by block."""
     encoded: list[Any] = []
     for start in range(0, len(data), 4096):
         encoded += backbone.preprocess(data.take(slice(start, start + 4096)))

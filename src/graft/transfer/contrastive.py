@@ -12,7 +12,6 @@ Gao et al. (2021), Scaling deep contrastive learning batch size under memory lim
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
@@ -161,8 +160,7 @@ class ContrastiveFewShot(BaseTransfer):
     def _fit(self, data: Dataset, setting: Setting) -> None:
         self._check()
         with seeded(self.seed):
-            opened = self._open()
-            backbone = copy.deepcopy(opened) if opened is self.source else opened
+            backbone = self._open_to_train()
             y = np.asarray(data.y)
             rows = probe_rows(y)
             some = data.select(rows)

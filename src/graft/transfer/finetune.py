@@ -8,7 +8,6 @@ in closed form.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -32,14 +31,13 @@ from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
 from graft.transfer.activations import Activations, lower_activations
-from graft.transfer.base import BaseTransfer, Setting
+from graft.transfer.base import HEAD_ROWS, BaseTransfer, Setting
 from graft.transfer.batches import labelled_batches
 from graft.transfer.focus import Focus, Focused
 from graft.transfer.regularization import Regularization
 
 MIN_STEPS = 150  # small data is seen often enough to take this many steps …
 MAX_EPOCHS = 20  # … but never more often than this
-HEAD_ROWS = 2_000  # rows that the head's start is fitted on: more cost a pass and change nothing that training keeps
 HEAD_SHARE = 4  # rows per feature from which the head starts from the probe; with fewer it nearly interpolates the rows
 WARM = 2  # steps before the clock counts
 HEAD_LR = 1e-3  # least rate of the head
@@ -261,8 +259,7 @@ class Finetune(BaseTransfer):
     def _backbone(self, data: Dataset) -> Backbone:
         """The network to train; an opened source is copied, as training changes it."""
         del data
-        backbone = self._open()
-        return copy.deepcopy(backbone) if backbone is self.source else backbone
+        return self._open_to_train()
 
     def _head(self, backbone: Backbone, data: Dataset, setting: Setting) -> torch.nn.Linear:
         enough = len(data) >= HEAD_SHARE * backbone.spec.hidden_size
