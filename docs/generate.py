@@ -16,6 +16,7 @@ from typing import Any
 
 import judging
 import label_efficiency
+import without_labels
 
 import graft
 from graft.cli import app
@@ -336,8 +337,9 @@ def results(language: str, names: tuple[str, ...] = (), heading: str = "**{}**")
     for path in files:
         result = json.loads(path.read_text(encoding="utf-8"))
         parts += [heading.format(result["title"]), ""]
-        if path.stem in judging.TABLES:
-            parts += _judged(result, judging.TABLES[path.stem](result, language), say)
+        made = {**judging.TABLES, **without_labels.TABLES}.get(path.stem)
+        if made:
+            parts += _judged(result, made(result, language), say)
         else:
             parts += _result(result, say)
     return "\n".join(parts).rstrip()
@@ -365,8 +367,8 @@ def _result(result: dict[str, Any], say: dict[str, str]) -> list[str]:
 
 
 def _notes(result: dict[str, Any], say: dict[str, str]) -> list[str]:
-    seeds = sorted({str(seed) for row in result["rows"] for seed in row["seeds"]})
-    facts = [f"{say['date']}: {result['date']}", f"{say['seeds']}: {', '.join(seeds)}"]
+    seeds = sorted({str(seed) for row in result["rows"] for seed in row.get("seeds", ())})
+    facts = [f"{say['date']}: {result['date']}", *([f"{say['seeds']}: {', '.join(seeds)}"] if seeds else [])]
     facts += [f"{say[key]}: {_facts(result[key])}" for key in ("machine", "versions") if result.get(key)]
     return [*(f"- {note}" for note in result.get("notes", ())), f"- {'; '.join(facts)}", ""]
 

@@ -22,19 +22,20 @@ WORDS = {
     "en": {
         "set": "Set", "per_class": "per class", "against": "against", "difference": "difference, points",
         "time": "share of its time", "cells": "cells", "missing": "did not end in", "choice": "choice",
-        "regret": "mean regret, points", "largest": "largest", "below": "most below the simple baseline",
+        "regret": "mean regret, points", "fair": "by halves", "largest": "largest", "below": "most below the simple baseline",
         "cost": "share of the exhaustive cost", "best": "best single", "all": "Every cell", "budget": "Budget",
         "overrun": "Overrun of the whole command over {runs} runs: 95th percentile {p95}, largest {largest}.",
         "rows": "rows", "coverage": "coverage (95 % interval)", "width": "mean width, points",
-        "optimism": "mean optimism, points", "overall": "all", "chart": "Test accuracy by budget",
+        "optimism": "mean optimism, points", "held": "sets hold", "overall": "all", "chart": "Test accuracy by budget",
         "no result": "no result", "kills": "{runs} runs under a cap: {kills} killed or broken.",
     },
     "zh": {
         "set": "数据集", "per_class": "每类行数", "against": "对比", "difference": "差（百分点）", "time": "占其时间",
-        "cells": "格数", "missing": "未完成", "choice": "选法", "regret": "平均遗憾（百分点）", "largest": "最大",
+        "cells": "格数", "missing": "未完成", "choice": "选法", "regret": "平均遗憾（百分点）", "fair": "折半", "largest": "最大",
         "below": "低于简单基线最多", "cost": "占穷举开销", "best": "最好的单一方案", "all": "各格", "budget": "预算",
         "overrun": "{runs} 次运行中整条命令的超时：第 95 百分位 {p95}，最大 {largest}。", "rows": "行数",
         "coverage": "覆盖率（95 % 区间）", "width": "平均宽度（百分点）", "optimism": "平均乐观（百分点）",
+        "held": "预测集命中",
         "overall": "合计", "chart": "各预算下的测试准确率", "no result": "无结果",
         "kills": "{runs} 次限内存运行：{kills} 次被杀或崩溃。",
     },
@@ -91,11 +92,12 @@ def regret(result: Row, language: str) -> list[Part]:
     """What every way of choosing loses on average and at most; each cell below."""
     say, rows = WORDS[language], result["rows"]
     lines = [
-        (system, str(one["cells"]), _lost(one["mean_regret"]), _lost(one["largest_regret"]),
+        (system, str(one["cells"]), _lost(one["mean_regret"]), _lost(one["fair_regret"]),
+         _lost(one["largest_regret"]),
          _lost(one["most_below_simple"]), share(one["cost_share"]) if system.startswith("graft") else "")
         for system, one in result["summary"].items()
     ]  # fmt: skip
-    head = (say["choice"], say["cells"], say["regret"], say["largest"], say["below"], say["cost"])
+    head = (say["choice"], say["cells"], say["regret"], say["fair"], say["largest"], say["below"], say["cost"])
     systems = list(result["summary"])
     each = []
     for name in dict.fromkeys(row["set"] for row in rows):
@@ -137,13 +139,13 @@ def coverage(result: Row, language: str) -> list[Part]:
     say, whole = WORDS[language], result["summary"]
     lines = [
         (row["set"], str(row["rows"]), _held(row["mean"], row["low"], row["high"]), f"{100 * row['width']:.1f}",
-         points(row["optimism"], 2))
+         points(row["optimism"], 2), share(row["held"]))
         for row in result["rows"]
     ]  # fmt: skip
     if whole:
         held = _held(whole["coverage"], whole["low"], whole["high"])
-        lines.append((say["overall"], "", held, "", points(whole["mean_optimism"], 2)))
-    return [((say["set"], say["rows"], say["coverage"], say["width"], say["optimism"]), lines)]
+        lines.append((say["overall"], "", held, "", points(whole["mean_optimism"], 2), share(whole["held"])))
+    return [((say["set"], say["rows"], say["coverage"], say["width"], say["optimism"], say["held"]), lines)]
 
 
 def _held(value: float, low: float, high: float) -> str:

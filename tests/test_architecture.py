@@ -21,7 +21,7 @@ ROOT = Path(graft.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 EVERYTHING_LOWER = {
     "core", "nn", "engine", "data", "sources", "reshape", "features", "ranking", "transfer", "evaluate", "trust",
-    "history", "adaptation", "unlabelled", "zero_shot",
+    "history", "adaptation", "unlabelled", "zero_shot", "relatedness", "word_features",
 }  # fmt: skip
 
 # Who may import whom, imports inside functions too.  DESIGN.md draws it; where this differs, the reason stands here.
@@ -34,14 +34,16 @@ MAY = {
     "sources": {"core", "nn", "data"},  # native.py reads rows with the modality's own vectors
     "reshape": {"core", "nn", "data", "sources"},
     "features": {"core", "data", "sources"},
-    "ranking": {"core", "data", "nn", "sources", "features"},  # nn: ridge and bootstrap
-    "transfer": {"core", "data", "nn", "engine", "sources", "reshape", "features"},
+    "word_features": {"core", "data", "sources", "features"},
+    "ranking": {"core", "data", "nn", "sources", "features", "word_features"},  # nn: ridge and bootstrap
+    "transfer": {"core", "data", "nn", "engine", "sources", "reshape", "features", "word_features"},
     "pretrain": {"core", "data", "nn", "engine", "sources"},
     "evaluate": {"core", "data", "nn", "sources", "features", "transfer"},  # nn: bootstrap
     "trust": {"core", "data", "nn", "sources", "features", "transfer", "evaluate"},
     "history": {"core", "data", "nn", "sources", "features", "transfer", "evaluate"},
     "adaptation": {"core", "data", "nn", "engine", "sources", "features", "transfer", "evaluate"},
     "zero_shot": {"core", "data", "nn", "sources", "features", "transfer"},
+    "relatedness": {"core", "data", "nn", "sources", "features", "ranking", "unlabelled"},
     "unlabelled": {"core", "nn"},  # arrays alone: no model, no data set, and no label of the target
     "record": EVERYTHING_LOWER,
     "predict": EVERYTHING_LOWER,
@@ -62,23 +64,28 @@ VERSION_ONLY = {"graft"}  # ``from graft import __version__`` costs nothing and 
 SHARED = {
     "data": {
         "assemble", "blocks", "columns", "delimited", "formats", "guess", "inputs", "joined", "lines", "load", "modality", "pixels",
-        "recordings", "rows", "sparse", "spectrogram", "splits", "stream", "svmlight",
+        "recordings", "rows", "sparse", "spectrogram", "splits", "biological", "fasta", "kmers", "letters", "rocket",
+        "series_files", "series_rows", "series_tables", "stream", "svmlight",
+        "annotated", "conll", "sentences", "tagged_sources", "tagging", "word_shapes", "written",
     },
     "sources": {
         "base", "folder", "hub", "image", "keras_files", "keras_graph", "keras_network", "layers", "loading", "native",
-        "pictures", "plain", "prefix", "readers",
+        "letters", "pictures", "plain", "prefix", "readers", "series",
         "scripts", "sounds", "students", "text", "timm_network", "vector_files", "words",
+        "aligned", "sentences",
     },
     "ranking": {"compare", "rank"},
-    "transfer": {"activations", "base", "batches", "cost", "focus", "injection", "regularization", "semi", "teacher"},
+    "transfer": {
+        "activations", "base", "batches", "chain", "cost", "focus", "hand_features", "injection", "regularization", "semi", "teacher",
+    },
     "adaptation": {
         "adversary", "base", "deep", "discrepancy", "domains", "information", "kernels", "linear", "lowrank", "networks",
         "paired", "shallow", "weights",
     },
     "zero_shot": {"classifier", "comparison", "generalised", "wording"},  # classifier: ``graft.ZeroShot``
-    "unlabelled": {"distance", "learning", "observed", "ratio", "shares", "simulate", "veto"},
+    "unlabelled": {"distance", "learning", "observed", "ratio", "shares", "simulate", "veto", "words"},
     "pretrain": {
-        "base", "fidelity", "kmeans", "labelled", "language", "ngrams", "pairs", "pictures", "sounds",
+        "base", "fidelity", "kmeans", "labelled", "language", "ngrams", "pairs", "pictures", "series", "sounds",
         "tables", "tokens", "words",
     },
 }  # fmt: skip
@@ -367,14 +374,15 @@ def test_nothing_unpickles_or_executes(path):
 FUNCTION_LINES, FILE_LINES = 80, 400
 LONGER_FILES = {
     "charts": 420,  # all charts in one place
-    "core/types": 420,  # all types in one place
+    "core/types": 470,  # all types in one place
+    "transfer/base": 430,  # what all ways share
     "features": 420,
 }
 LONGER_FUNCTIONS = {
-    ("cli/adapt", "adapt"): 110,
+    ("cli/adapt", "adapt"): 125,
     ("cli/distill", "distill"): 140,
     ("cli/zero_shot", "zero_shot"): 140,
-    ("cli/fit", "fit"): 130,
+    ("cli/fit", "fit"): 140,
     ("cli/label", "label"): 130,
     ("cli/pretrain", "pretrain"): 180,
     ("cli/reshape", "reshape"): 110,

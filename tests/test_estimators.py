@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from graft import AutoTransferClassifier, AutoTransferRegressor
-from graft.core.errors import UsageError
+from graft.core.errors import GraftError, UsageError
 from graft.data.load import load
 
 QUICK = {"methods": ("classical",), "cache": False, "budget": "20s", "folds": 2}
@@ -135,3 +135,23 @@ def test_sparse_rows_stay_sparse():
     auto = AutoTransferClassifier(**QUICK).fit(csr_matrix(dense), y)
     assert auto.run_.task["modality"] == "counts"
     assert auto.score(csr_matrix(dense), y) > 0.9
+
+
+def test_rows_without_a_label_are_handed_over(tiny_bert):
+    texts, y = make_texts(30)
+    more = [f"{text} once more" for text in make_texts(20, seed=5)[0]]
+    auto = AutoTransferClassifier(**QUICK | {"methods": ("probe", "pseudo_labels"), "models": (f"hf:{tiny_bert}",)})
+    auto.fit(texts, y, unlabelled=more)
+    assert auto.run_.answer["unlabelled"]["rows"] == 20
+    assert "pseudo_labels" in {trial["transfer"] for trial in auto.run_.trials}
+    with pytest.raises(GraftError):
+        auto.fit(texts, y, unlabelled=np.zeros((3, 4)))
+    X, y = make_table(40)
+    assert AutoTransferClassifier(**QUICK).fit(X, y, unlabelled=X[:5] + 1).run_.data["unlabelled"] == 5
+
+
+def test_an_ensemble_may_be_asked_for():
+    X, y = make_table(60)
+    auto = AutoTransferClassifier(**QUICK, ensemble=True).fit(X, y)
+    assert auto.run_.trials[-1]["transfer"] == "ensemble"
+    assert auto.run_.trials[-1]["reason"] == "fewer than two ways came to their end"

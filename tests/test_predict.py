@@ -66,6 +66,14 @@ def test_values_are_written_in_their_own_unit(tmp_path):
     found = [float(row["prediction"]) for row in read(tmp_path / "out.csv")]
     np.testing.assert_allclose(found, model.predict(X[:5]), rtol=1e-6)
     assert list(read(tmp_path / "out.csv")[0]) == ["prediction"]
+    data = load((X, 1000 + y))
+    model.calibrate(data.y + np.linspace(-1, 1, len(data)), data.y)
+    model.save(tmp_path / "run")
+    predict_file(tmp_path / "run", str(tmp_path / "new.csv"), tmp_path / "wide.csv", coverage=0.8)
+    wide = read(tmp_path / "wide.csv")
+    assert list(wide[0]) == ["prediction", "low", "high"]
+    ends = np.array([[float(row["low"]), float(row["high"])] for row in wide])
+    np.testing.assert_allclose(ends, model.predict_interval(X[:5], coverage=0.8), rtol=1e-6)
 
 
 def test_nothing_is_written_where_something_is_wrong(run, tmp_path):
@@ -94,7 +102,8 @@ def test_a_crash_half_way_leaves_no_file(run, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 10)
     calls = []
 
-    def cells(model, chunk):
+    def cells(model, chunk, coverage):
+        del model, coverage
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from graft.estimators import AutoTransferClassifier, AutoTransferRegressor
     from graft.features import extract
     from graft.ranking.rank import rank
+    from graft.relatedness.compare import compare
     from graft.sources.base import list_models, open_model
     from graft.transfer.base import load_transfer
     from graft.zero_shot.classifier import ZeroShot
@@ -32,6 +33,7 @@ _WHERE = {
     "Run": "graft.core.types",
     "Task": "graft.core.types",
     "ZeroShot": "graft.zero_shot.classifier",
+    "compare": "graft.relatedness.compare",
     "extract": "graft.features",
     "list_models": "graft.sources.base",
     "load_data": "graft.data.load",
@@ -51,6 +53,7 @@ __all__ = [
     "Run",
     "Task",
     "ZeroShot",
+    "compare",
     "extract",
     "list_models",
     "load_data",

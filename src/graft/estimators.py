@@ -38,6 +38,7 @@ class _AutoTransfer(BaseEstimator):
         max_latency: float | None = None,
         max_size: float | None = None,
         memory: str | int | None = None,
+        ensemble: bool = False,
         cache: bool = True,
     ) -> None:
         self.budget = budget
@@ -50,14 +51,16 @@ class _AutoTransfer(BaseEstimator):
         self.max_latency = max_latency
         self.max_size = max_size
         self.memory = memory
+        self.ensemble = ensemble
         self.cache = cache
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
         """Choose, train and check a model.
 
         Args:
             X: Rows (texts, pictures, a table), a ``Dataset``, or anything ``graft.load_data`` takes.
             y: Labels; None where X carries them.
+            unlabelled: Rows without a label that ways may learn from too; those of a ``Dataset`` with ``partly`` join them.
 
         Raises:
             UsageError: There are no labels, or they do not fit the estimator.
@@ -68,7 +71,8 @@ class _AutoTransfer(BaseEstimator):
             raise UsageError(f"{type(self).__name__} got a {data.task.kind} task")
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
         config = Config(**{**options, "models": tuple(self.models), "methods": tuple(self.methods)})
-        self.model_, self.run_ = AutoFit(data, config, Store() if self.cache else None).run()
+        others = () if unlabelled is None else (load(unlabelled, labelled=False, like=data),)
+        self.model_, self.run_ = AutoFit(data, config, Store() if self.cache else None, unlabelled=others).run()
         return self
 
     def predict(self, X: Any) -> np.ndarray:
@@ -131,6 +135,7 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
         max_latency: Milliseconds per row that the model may take.
         max_size: Megabytes that the model may take on disk.
         memory: Bytes that the run may take, or text such as ``"2GiB"``.
+        ensemble: Whether a mean of several ways may be returned, which takes the time and the room of all of them.
         cache: Keep features on disk for the next run.
 
     Attributes:
@@ -149,12 +154,12 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
 
     kind = "classification"
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
         """Choose, train and check a model; ``y`` holds classes of any kind, or is None where X carries them."""
         y = self._targets(X, y)
         if y is not None:
             check_classification_targets(y)
-        super().fit(X, y)
+        super().fit(X, y, unlabelled=unlabelled)
         task = self.model_.task_
         self.classes_ = np.asarray(task.classes, dtype=object) if y is None else np.unique(y)
         self.columns_ = task.encode(self.classes_)

@@ -29,14 +29,15 @@ from graft.sources.base import Backbone, Batch
 FORMAT = 1  # of the entries; part of their keys
 TOKENS = 2048  # tokens of one text batch: the fastest of 512 to 16384 for MiniLM on two cores
 PICTURES = 32  # pictures of one batch
-CHUNK = {"text": 4096, "image": 256, "audio": 256}  # rows encoded at a time: pictures and sounds are large
+BATCHES = {"text": TOKENS, "sequence": TOKENS, "series": 4 * TOKENS}  # tokens, or steps
+CHUNK = {"text": 4096, "sequence": 4096, "image": 256, "audio": 256}  # rows encoded at a time; some are large
 SAMPLE = 16  # rows on which bf16 must agree with fp32
 AGREEMENT = 0.999  # smallest cosine of every layer and row
 FP16_MAX = 6e4  # larger activations are kept as float32
 
 
 @dataclass
-class _Pass:
+class Pass:
     """How a backbone is run: precision and room."""
 
     backbone: Backbone
@@ -97,7 +98,7 @@ def _precision(precision: str, place: torch.device) -> contextlib.AbstractContex
 
 
 @contextlib.contextmanager
-def _evaluating(backbone: Backbone) -> Iterator[None]:
+def evaluating(backbone: Backbone) -> Iterator[None]:
     """Evaluation mode on the fastest device inside the block; afterwards everything is as it was."""
     was, place = backbone.training, next(backbone.parameters()).device
     target = torch.device(runtime.device())
@@ -112,16 +113,17 @@ def _evaluating(backbone: Backbone) -> Iterator[None]:
         backbone.train(was)
 
 
-def _budget(backbone: Backbone, batch_tokens: int | None) -> int:
+def batch_budget(backbone: Backbone, batch_tokens: int | None) -> int:
+    """Tokens, pictures or rows of one batch: those that are asked for, or those that are fastest."""
     if batch_tokens is not None and batch_tokens < 1:
         raise UsageError(f"batch_tokens must be 1 or more, not {batch_tokens}")
-    return batch_tokens or (TOKENS if backbone.spec.modality == "text" else PICTURES)
+    return batch_tokens or BATCHES.get(backbone.spec.modality, PICTURES)
 
 
 def agreement(backbone: Backbone, encoded: list[Any]) -> float:
     """Smallest cosine, over layers and rows, between pooled activations in bf16 and in fp32."""
-    exact, _, sizes = _Pass(backbone, "fp32", 1).run(encoded)
-    rough, _, _ = _Pass(backbone, "bf16", 1).run(encoded)
+    exact, _, sizes = Pass(backbone, "fp32", 1).run(encoded)
+    rough, _, _ = Pass(backbone, "bf16", 1).run(encoded)
     worst, start = 1.0, 0
     for size in sizes:
         a, b = exact[:, start : start + size], rough[:, start : start + size]
@@ -143,7 +145,7 @@ def choose_precision(backbone: Backbone, examples: Any, precision: str = "auto")
         return precision
     if backbone.spec.modality in {"table", "counts"} or not runtime.bf16_is_faster() or not len(examples):
         return "fp32"  # rows of a table are small: there is nothing to win
-    with _evaluating(backbone):
+    with evaluating(backbone):
         encoded = backbone.preprocess(examples[:SAMPLE])
         return "bf16" if agreement(backbone, encoded) > AGREEMENT else "fp32"
 
@@ -229,7 +231,7 @@ def extract(
     key = _key(backbone, dataset, every, precision)
     whole = 2 * len(unique) >= len(every) or store.open(key) is not None
     rows = every if whole else unique
-    work = _Work(backbone, dataset, rows, _budget(backbone, batch_tokens), precision, progress, clock)
+    work = _Work(backbone, dataset, rows, batch_budget(backbone, batch_tokens), precision, progress, clock)
     key = key if whole else _key(backbone, dataset, rows, precision)
     entry = store.open(key)
     if entry is None:
@@ -309,8 +311,8 @@ class _Work:
         start = time.monotonic()
         X, rows = self.dataset.X, self.rows
         precision = choose_precision(self.backbone, X.take(rows[:SAMPLE]), self.precision)
-        with _evaluating(self.backbone):
-            run = _Pass(self.backbone, precision, self.budget)
+        with evaluating(self.backbone):
+            run = Pass(self.backbone, precision, self.budget)
             _, chances, sizes = run.run(self.backbone.preprocess(X.take(rows[:1])))
             target = None
             if chances is not None:
@@ -330,7 +332,7 @@ class _Work:
             "model": self.backbone.spec.uri,
         }
 
-    def _pass(self, run: _Pass, values: np.ndarray, target: np.ndarray | None) -> None:
+    def _pass(self, run: Pass, values: np.ndarray, target: np.ndarray | None) -> None:
         size = CHUNK.get(self.backbone.spec.modality, 1024)
         total = len(self.rows)
         for first in range(0, total, size):
@@ -361,10 +363,10 @@ def encode(backbone: Backbone, examples: Any, *, precision: str = "fp32", batch_
 
     Pass ``features.precision`` to get what ``extract`` gave.
     """
-    with _evaluating(backbone):
+    with evaluating(backbone):
         encoded = backbone.preprocess(examples)
         precision = choose_precision(backbone, examples, precision)
-        run = _Pass(backbone, precision, _budget(backbone, batch_tokens))
+        run = Pass(backbone, precision, batch_budget(backbone, batch_tokens))
         start = time.monotonic()
         values = probabilities = None
         for positions, part, chances in run.rows(encoded):
@@ -385,9 +387,9 @@ def predict_seconds(backbone: Backbone, dataset: Dataset, sample: int = 64, *, p
     total = len(dataset)
     rows = evenly_spaced(total, sample)
     examples = dataset.take(rows)
-    with _evaluating(backbone):
+    with evaluating(backbone):
         chosen = choose_precision(backbone, examples, precision)
-        run = _Pass(backbone, chosen, _budget(backbone, None))
+        run = Pass(backbone, chosen, batch_budget(backbone, None))
         start = time.monotonic()
         encoded = backbone.preprocess(examples)
         prepared = time.monotonic() - start

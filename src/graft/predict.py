@@ -15,21 +15,31 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from graft.core.errors import DataError, GraftError, OutputError, SourceError
+from graft.core.errors import DataError, GraftError, OutputError, SourceError, UsageError
 from graft.core.types import Dataset, Task
 from graft.data.load import load
 from graft.data.stream import stream
-from graft.evaluate.metrics import evaluate
+from graft.data.written import FORMS, form_of
+from graft.evaluate.metrics import evaluate, held, per_class
 from graft.features import encode
 from graft.sources.base import Backbone, open_model
-from graft.transfer.base import BLOCK, BaseTransfer, load_transfer
+from graft.transfer.base import BLOCK, SENTENCES, BaseTransfer, load_transfer
 
 
 def predict_file(
-    run: Path, data: str, out: Path | None, *, encoding: str = "utf-8", overwrite: bool = False
+    run: Path,
+    data: str,
+    out: Path | None,
+    *,
+    encoding: str = "utf-8",
+    overwrite: bool = False,
+    coverage: float | None = None,
+    form: str | None = None,
 ) -> list[tuple[int, str]]:
     """Write the predictions of a run for a file as CSV: ``prediction``, then ``p_<class>``.
 
+    Tagged sentences are written as JSON lines with spans, as columns or as a page, see ``form``.
+    With a coverage, ``set`` (classes between ``|``, the likeliest first), or ``low`` and ``high``, follow the prediction.
     Every input row gives one output row, in order; memory does not grow with the file.
 
     Returns:
@@ -39,32 +49,83 @@ def predict_file(
         OutputError: The file exists or cannot be written.
         SourceError: ``run`` is not a run.
         DataError: The data lack a column the model needs.
+        UsageError: ``coverage`` is no share, the run cannot promise one, or ``form`` is none of its task.
     """
     if out is not None:
         check_out(out, overwrite=overwrite)
     model = load_transfer(run)
-    task = model.task_
+    if model.task_.is_tagging:
+        if coverage is not None:
+            raise UsageError("tagged words have no sets of classes", hint="leave --coverage out")
+        return _tag_file(model, data, out, encoding=encoding, form=form_of(out, form))
+    if form not in {None, "csv"}:
+        raise UsageError(f"a {model.task_.kind} is not written as {form}", hint="leave --format out")
+    columns = _columns(model, coverage)
     bad: list[tuple[int, str]] = []
     chunks = stream(data, model.recipe_, chunk=BLOCK, encoding=encoding)
     first = next(chunks, None)  # a file that cannot be read is said before anything is written
     with writing(out) as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["prediction", *(f"p_{name}" for name in task.classes)])
+        writer.writerow(columns)
         for chunk in chain([first] if first is not None else [], chunks):
             bad += chunk.bad
-            rows = {number: [""] * (1 + len(task.classes)) for number, _ in chunk.bad}
+            rows = {number: [""] * len(columns) for number, _ in chunk.bad}
             if len(chunk.data):
-                rows |= dict(zip(chunk.row_numbers.tolist(), _cells(model, chunk.data), strict=True))
+                rows |= dict(zip(chunk.row_numbers.tolist(), _cells(model, chunk.data, coverage), strict=True))
             writer.writerows(rows[number] for number in sorted(rows))
     return bad
 
 
-def _cells(model: BaseTransfer, data: Dataset) -> list[list[str]]:
-    outputs = model.outputs(data)
-    labels = model.task_.decode(outputs)
-    if not model.task_.is_classification:
-        return [[f"{value:.8g}"] for value in labels]
-    return [[label, *(f"{p:.6f}" for p in row)] for label, row in zip(labels, outputs, strict=True)]
+def _tag_file(model: BaseTransfer, data: str, out: Path | None, *, encoding: str, form: str) -> list[tuple[int, str]]:
+    """Write tagged sentences in their order; those that cannot be read keep their place."""
+    bad: list[tuple[int, str]] = []
+    chunks = stream(data, model.recipe_, chunk=SENTENCES, encoding=encoding)
+    first = next(chunks, None)
+    with writing(out) as file:
+        writer = FORMS[form](file, model.task_.classes, Path(data).name)
+        writer.begin()
+        for chunk in chain([first] if first is not None else [], chunks):
+            bad += chunk.bad
+            reasons = dict(chunk.bad)
+            outputs = model.outputs(chunk.data) if len(chunk.data) else []
+            tags = model.task_.decode(outputs) if len(outputs) else []
+            index = {name: place for place, name in enumerate(model.task_.classes)}
+            found = dict(
+                zip(chunk.row_numbers.tolist(), zip(chunk.data.take(), tags, outputs, strict=True), strict=True)
+            )
+            for number in sorted([*reasons, *found]):
+                if number in reasons:
+                    writer.unreadable(reasons[number])
+                    continue
+                sentence, names, chances = found[number]
+                writer.sentence(sentence, names, chances[np.arange(len(names)), [index[name] for name in names]])
+        writer.end()
+    return bad
+
+
+def _columns(model: BaseTransfer, coverage: float | None) -> list[str]:
+    names = [f"p_{name}" for name in model.task_.classes]
+    if coverage is None:
+        return ["prediction", *names]
+    model.region(np.empty((0, len(names)) if names else 0), coverage)  # raises before anything is written
+    return ["prediction", *(["set"] if names else ["low", "high"]), *names]
+
+
+def _cells(model: BaseTransfer, data: Dataset, coverage: float | None) -> list[list[str]]:
+    outputs, task = model.outputs(data), model.task_
+    labels = task.decode(outputs)
+    region = None if coverage is None else model.region(outputs, coverage)
+    if not task.is_classification:
+        ends = [[]] * len(labels) if region is None else region.tolist()
+        return [[f"{value:.8g}" for value in (label, *pair)] for label, pair in zip(labels, ends, strict=True)]
+    held = (
+        [[]] * len(labels) if region is None else [[_set(task, p, one)] for p, one in zip(outputs, region, strict=True)]
+    )
+    return [[label, *some, *(f"{p:.6f}" for p in row)] for label, some, row in zip(labels, held, outputs, strict=True)]
+
+
+def _set(task: Task, probabilities: np.ndarray, inside: np.ndarray) -> str:
+    return "|".join(task.classes[c] for c in np.argsort(-probabilities, kind="stable") if inside[c])
 
 
 def check_out(out: Path, *, overwrite: bool) -> None:
@@ -108,24 +169,46 @@ def evaluate_model(
     encoding: str = "utf-8",
     level: float = 0.9,
     rename: dict[str, str] | None = None,
+    coverage: float | None = None,
 ) -> dict[str, Any]:
     """Score a run, or a source's own classes as they are, on labelled data.
+
+    Args:
+        model: Folder of a run, or a URI.
+        data: Labelled file or folder.
+        label: Label column.
+        encoding: Of text files.
+        level: Confidence level of the intervals.
+        rename: For a source: its class by the label of the data.
+        coverage: For a run: also how often its sets or intervals at this coverage hold the truth, and how large they are.
 
     Returns:
         ``name``, ``data``, ``rows``, ``metrics`` {name: (value, low, high)} and ``notes``.
     """
     folder = Path(model)
     if (folder / "model.json").is_file():
-        return _evaluate_run(folder, data, label=label, encoding=encoding, level=level)
+        return _evaluate_run(folder, data, label=label, encoding=encoding, level=level, coverage=coverage)
+    if coverage is not None:
+        raise UsageError(f"{model} is a source, and only a run has sets and intervals", hint="leave --coverage out")
     return _evaluate_source(model, data, label=label, encoding=encoding, level=level, rename=rename or {})
 
 
-def _evaluate_run(run: Path, data: str, *, label: str | None, encoding: str, level: float) -> dict[str, Any]:
+def _evaluate_run(
+    run: Path, data: str, *, label: str | None, encoding: str, level: float, coverage: float | None
+) -> dict[str, Any]:
     model = load_transfer(run)
     table = load(data, label=label, like=model.recipe_, encoding=encoding)
     if table.y is None:
         raise DataError(f"{data} has no labels", hint="name the column with --label")
-    metrics = evaluate(model.task_, table.y, model.outputs(table), level=level)
+    outputs = model.outputs(table)
+    metrics = evaluate(
+        model.task_, table.y, outputs, groups=table.groups if table.task.is_tagging else None, level=level
+    )
+    facts = {"name": str(run), "data": table.name, "rows": len(table), "metrics": metrics, "notes": list(table.notes)}
+    if table.task.is_tagging:
+        return facts | {"per_class": per_class(model.task_, table.y, outputs)}
+    if coverage is not None:
+        metrics |= held(model.task_, table.y, model.region(outputs, coverage), level=level)
     return {"name": str(run), "data": table.name, "rows": len(table), "metrics": metrics, "notes": list(table.notes)}
 
 

@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graft import __version__
+from graft.core.ragged import lengths
 from graft.core.registry import MODALITIES, TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import environment
+from graft.core.spans import span_counts, types_of
 from graft.core.types import Dataset, RankRow, Run
+from graft.data.series_rows import as_picture as series_picture
+from graft.data.series_rows import filled
 from graft.data.spectrogram import as_picture, log_mel
+from graft.data.written import in_brackets
 from graft.evaluate.metrics import confusion, evaluate, per_class, reliability
+from graft.evaluate.passes import Passes, stacked
 from graft.evaluate.search import Trial
 from graft.evaluate.selection import selected_score
 from graft.nn.calibration import fit_temperature
 from graft.nn.heads import to_outputs
 from graft.trust.audit import audit_sentences, hardest, mislabelled
 from graft.trust.guard import Verdict
+from graft.trust.spans import error_sentences, hard_sentences, span_errors
 
 if TYPE_CHECKING:
     from graft.auto import AutoFit, Config
@@ -42,7 +49,12 @@ def data_facts(data: Dataset) -> dict[str, Any]:
         "facts": modality.describe(data),
         "example": modality.walk(data, 0),
     }
-    if data.task.is_classification:
+    if data.task.is_tagging:
+        spans = span_counts(data.y, data.y, len(types_of(data.task.classes))).sum(axis=0)[:, 1]
+        facts["per_class"] = dict(zip(types_of(data.task.classes), spans.tolist(), strict=True))
+        facts["facts"]["words"] = int(lengths(data.y).sum())
+        facts["example"].append(("spans", in_brackets(data.take(slice(0, 1))[0], data.labels[0])))
+    elif data.task.is_classification:
         counts = np.bincount(data.y, minlength=data.task.outputs)
         facts["per_class"] = dict(zip(data.task.classes, counts.tolist(), strict=True))
     else:
@@ -56,19 +68,23 @@ def trial_score(trial: Trial, data: Dataset, config: Config) -> Score | None:
     """The task's metric of a trial on the rows it predicted, with its interval."""
     if trial.outputs is None or not trial.rows.any():
         return None
-    rows = np.flatnonzero(trial.rows)
-    task = data.task
-    groups = None if data.groups is None else data.groups[rows]
+    task, found = data.task, _passes([trial], data, np.flatnonzero(trial.rows))
     scores = evaluate(
         task,
-        data.y[rows],
-        trial.outputs[rows],
+        found.y,
+        found.outputs[0],
         metrics=(task.metric,),
-        groups=groups,
+        groups=found.groups,
+        repeats=found.count,
         seed=config.seed,
         level=config.level,
     )
     return scores[task.metric]
+
+
+def _passes(trials: list[Trial], data: Dataset, rows: np.ndarray) -> Passes:
+    groups = None if data.groups is None else data.groups[rows]
+    return stacked(data.y[rows], [trial.passes(rows) for trial in trials], groups)
 
 
 def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer, fitted_rows: int) -> Run:
@@ -83,6 +99,7 @@ def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer
         data={
             **data_facts(auto.data),
             "fingerprint": auto.data.fingerprint(),
+            "unlabelled": sum(map(len, auto.unlabelled)),
             "split": _split_facts(auto),
             "ranking_sentences": [*auto.ranking.sentences, *_left_out(auto)],
         },
@@ -108,12 +125,13 @@ def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer
     _judge(run, auto, chosen)
     spec = chosen.candidate.spec
     run.answer = {
-        "decision": "transfer" if chosen.candidate.spec else "simpler",
+        "decision": "transfer" if chosen.candidate.transfers else "simpler",
         "trial": chosen.candidate.name,
         "transfer": chosen.candidate.transfer,
         "source": spec.uri if spec else None,
         "source_name": spec.name if spec else None,
         "settings": model.settings(),
+        "members": _members(chosen),
         "metric": task.metric,
         "score": list(final),
         "level": config.level,
@@ -131,20 +149,22 @@ def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer
 def _honest_score(auto: AutoFit, chosen: Trial) -> tuple[Score, float]:
     """The score of the chosen way, corrected for having been the best of several on the same rows."""
     data, task = auto.search, auto.search.task
-    usable = {t.candidate.name: t.outputs for t in auto.trials if t.usable}
-    rows = np.flatnonzero(np.logical_and.reduce([t.rows for t in auto.trials if t.usable]))
+    usable = [t for t in auto.trials if t.usable and (t is chosen or not t.candidate.members)]
+    usable = list({t.candidate.name: t for t in usable}.values())
+    rows = np.flatnonzero(np.logical_and.reduce([t.rows for t in usable]))
     own = trial_score(chosen, data, auto.config)
     assert own is not None
     if len(usable) < 2:
         return own, 0.0
-    groups = None if data.groups is None else data.groups[rows]
+    found = _passes(usable, data, rows)
     picked = selected_score(
         task,
-        data.y[rows],
-        {name: outputs[rows] for name, outputs in usable.items()},
+        found.y,
+        {trial.candidate.name: outputs for trial, outputs in zip(usable, found.outputs, strict=True)},
         level=auto.config.level,
         seed=auto.config.seed,
-        groups=groups,
+        groups=found.groups,
+        repeats=found.count,
     )
     shift = max(0.0, picked.optimism)
     value, low, high = own
@@ -167,14 +187,22 @@ def _judge(run: Run, auto: AutoFit, chosen: Trial) -> None:
     """Metrics, confusion, reliability and doubtful rows of the chosen way on held-out rows."""
     data, task = auto.search, auto.search.task
     rows = np.flatnonzero(chosen.rows)
-    y, outputs = data.y[rows], chosen.outputs[rows]
+    found = _passes([chosen], data, rows)
+    y, outputs = found.y, found.outputs[0]
     if task.is_classification:
         # the model that is returned carries this one temperature too
         logits = np.log(outputs.clip(1e-12))
         outputs = to_outputs(logits, task, fit_temperature(logits, y, prior=1))
-    groups = None if data.groups is None else data.groups[rows]
-    metrics = evaluate(task, y, outputs, groups=groups, seed=auto.config.seed, level=auto.config.level)
+    seed, level = auto.config.seed, auto.config.level
+    metrics = evaluate(task, y, outputs, groups=found.groups, repeats=found.count, seed=seed, level=level)
     run.metrics = {name: list(value) for name, value in metrics.items()}
+    y, outputs = y[: len(rows)], outputs[: len(rows)]  # tables and curves count every row once: its first pass
+    if task.is_tagging:
+        run.metrics["per_class"] = per_class(task, y, outputs)
+        hard_ones = hard_sentences(task, data.select(rows), outputs, SHOWN)
+        run.metrics["hardest"] = [_row(item, data.select(rows)) for item in hard_ones]
+        run.audit = {"sentences": error_sentences(span_errors(task, y, outputs))}
+        return
     if not task.is_classification:
         truth, guess = task.decode(y), task.decode(outputs)
         some = evenly_spaced(len(rows), 500)
@@ -207,6 +235,9 @@ def _row(item: Any, data: Dataset) -> dict[str, Any]:
         values = log_mel(example[0].samples, example[0].rate)
         facts["thumbnail"] = _thumbnail(as_picture(values, values.min(), values.max()))
         facts["input"] = data.X.name(storage)  # type: ignore[attr-defined]
+    elif data.task.modality == "series":
+        facts["thumbnail"] = _thumbnail(series_picture(filled(example[0])))
+        facts["input"] = f"{len(example[0])} steps"
     elif data.task.modality == "counts":
         pairs = zip(example[0].indices[:8].tolist(), example[0].values[:8].tolist(), strict=True)
         facts["input"] = ", ".join(f"feature_{index}={value:g}" for index, value in pairs)
@@ -237,6 +268,7 @@ def _split_facts(auto: AutoFit) -> dict[str, Any]:
         "test": len(auto.scored),
         "grouped": auto.search.groups is not None,
         "searched": len(auto.search),
+        "repeats": 1 + max((len(trial.repeats) for trial in auto.trials), default=0),
     }
 
 
@@ -267,6 +299,7 @@ def _trial_row(trial: Trial, value: Score | None) -> dict[str, Any]:
         "source_name": candidate.spec.name if candidate.spec else None,
         "transfer": candidate.transfer,
         "settings": candidate.settings,
+        "members": _members(trial),
         "baseline": TRANSFERS[candidate.transfer].simplicity <= 1,
         "state": trial.state,
         "score": list(value) if value else None,
@@ -274,8 +307,24 @@ def _trial_row(trial: Trial, value: Score | None) -> dict[str, Any]:
         "predicted_seconds": round(trial.predicted_seconds, 3),
         "ms_per_example": trial.ms_per_example,
         "folds": trial.folds,
+        "repeats": 1 + len(trial.repeats),
         "reason": trial.reason,
     }
+
+
+def _members(trial: Trial) -> list[dict[str, Any]]:
+    """What an ensemble is the mean of, the weightiest first; empty for everything else."""
+    pairs = zip(trial.candidate.members, trial.candidate.settings.get("weights", ()), strict=False)
+    return [
+        {
+            "name": one.name,
+            "transfer": one.transfer,
+            "source": one.spec.uri if one.spec else None,
+            "settings": one.settings,
+            "weight": weight,
+        }
+        for one, weight in sorted(pairs, key=lambda pair: -pair[1])
+    ]
 
 
 def _sentence(run: Run) -> str:
@@ -287,6 +336,7 @@ def _sentence(run: Run) -> str:
         "accuracy": f"{name} gets {value:.1%} of unseen rows right",
         "macro_f1": f"{name} reaches a macro F1 of {value:.3f} on unseen rows",
         "r2": f"{name} explains {value:.0%} of the variance of unseen rows",
+        "entity_f1": f"{name} finds spans with an F1 of {value:.3f} in unseen sentences",
     }[metric]
     if baseline and baseline["name"] != answer["trial"]:
         gap = 100 * (value - baseline["score"][0])

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "templates"
 LANGUAGES = ("en", "zh")
-PERCENT = ("accuracy", "balanced_accuracy", "top1", "top5", "precision", "recall", "ece")  # shown as 96.1%
+PERCENT = (
+    "accuracy",
+    "balanced_accuracy",
+    "word_accuracy",
+    "top1",
+    "top5",
+    "precision",
+    "recall",
+    "ece",
+)  # shown as 96.1%
 PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/]+={0,2}")
 
 
@@ -136,6 +145,7 @@ def _environment(lang: str) -> Environment:
     environment.filters.update(
         num=number, secs=partial(seconds, words=words), size=size, md=_markdown, code=_code, line=_one_line,
         triple=triple, finite=finite, share=lambda value: number(value, "accuracy"), by_class=_by_f1, clip=charts.clip,
+        mixture=lambda found: ", ".join(f"{number(one.get('weight'), 'accuracy')} {_one_line(one.get('name'))}" for one in found),
         settings=lambda found: ", ".join(f"{key}={_one_line(value)}" for key, value in (found or {}).items()),
         tojson_text=lambda value: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False),
         short=lambda value: "–" if finite(value) is None else f"{value:.4g}".replace("-", "−"),
@@ -340,6 +350,13 @@ def _code(value: Any) -> Markup:
     return Markup(_one_line(value).replace("`", "'"))  # noqa: S704  (code spans show HTML as text)
 
 
+def _purpose(modality: str, kind: str) -> str | None:
+    """What the hub calls the task."""
+    if kind == "tagging":
+        return "token-classification"
+    return f"{'tabular' if modality in {'table', 'counts'} else modality}-{kind}" if modality and kind else None
+
+
 def _front_matter(view: dict[str, Any]) -> Markup:
     """The YAML header of the card; every value is JSON, which YAML reads."""
     answer, task, data = (view.get(key, {}) for key in ("answer", "task", "data"))
@@ -352,9 +369,7 @@ def _front_matter(view: dict[str, Any]) -> Markup:
         "language": row.get("languages"),
         "library_name": "graft",
         "tags": [tag for tag in ("graft", "transfer-learning", modality, kind, answer.get("transfer")) if tag],
-        "pipeline_tag": f"{'tabular' if modality in {'table', 'counts'} else modality}-{kind}"
-        if modality and kind
-        else None,
+        "pipeline_tag": _purpose(modality, kind),
         "base_model": re.sub(r"^hf:|@[^@/]*$", "", source) if source.startswith("hf:") else None,
         "metrics": [answer["metric"]] if answer.get("metric") else None,
     }

@@ -199,6 +199,7 @@ class Screen:
         task = data.task
         self.heading("Data")
         what = f"{len(task.classes)} classes" if task.is_classification else "a number"
+        what = f"spans of {len(task.classes) // 2} type(s)" if task.is_tagging else what
         self.line(
             f"{escape(data.name)}: {len(data):,} rows, {task.modality} → {what} in “{escape(task.target)}”, "
             f"judged by {metric_name(task.metric)}"
@@ -310,6 +311,8 @@ class Screen:
         self._print("")
         self._print("[bold]Answer[/bold]", indent=0)
         self._print(f"[bold]{escape(answer['trial'][:1].upper() + answer['trial'][1:])}[/bold]")
+        for member in answer.get("members", []):
+            self.facts("member", f"{member['weight']:.0%}  {escape(member['name'])}", always=True)
         self.facts(
             metric_name(answer["metric"]),
             f"[bold]{interval(answer['score'])}[/bold]  {answer['level']:.0%} interval, held-out rows",
@@ -319,6 +322,8 @@ class Screen:
             baseline = answer["baseline"]
             self.facts("baseline", f"{interval(baseline['score'])}  {escape(baseline['name'])}", always=True)
         self.facts("guard", escape(run.guard.get("sentence") or answer["sentence"]), always=True)
+        if answer.get("unlabelled"):
+            self.facts("no label", escape(answer["unlabelled"]["sentence"]), always=True)
         self.facts("time", f"{duration(answer['seconds'])} of {duration(answer['budget_seconds'])}", always=True)
         if answer.get("advice"):
             self.facts("more", escape(answer["advice"]))

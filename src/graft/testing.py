@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
+from graft.core.ragged import flat, lengths
 from graft.core.registry import SCORES, TRANSFERS
 from graft.core.runtime import seeded
 from graft.core.types import Dataset, ModelSpec
@@ -40,12 +41,12 @@ CLOSE = {"fp32": 1e-4, "bf16": 2e-2}  # how far one row alone may differ from th
 TOPICS = ("a parcel that was lost", "the card does not work", "please cancel my order")
 
 
-def toy_data(kind: str = "text", rows: int = 48) -> Dataset:
+def toy_data(kind: str = "text", rows: int = 48) -> Dataset:  # noqa: PLR0911  (one per kind)
     """A small data set that every sensible transfer can learn.
 
     Args:
         kind: ``"text"`` (two classes), ``"imbalanced"`` (three classes of texts, judged by macro F1), ``"image"``,
-            ``"audio"``, ``"table"``, ``"counts"`` or ``"regression"``.
+            ``"audio"``, ``"sequence"`` (DNA), ``"series"``, ``"table"``, ``"counts"``, ``"regression"`` or ``"tagging"``.
         rows: How many.
 
     Example:
@@ -53,6 +54,8 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:
         'macro_f1'
     """
     rng = np.random.default_rng(0)
+    if kind == "tagging":
+        return load(_toy_sentences(rng, rows), task="tagging")
     if kind in ("text", "imbalanced"):
         shares = (0.6, 0.4) if kind == "text" else (0.65, 0.2, 0.15)
         y = np.repeat(np.arange(len(shares)), np.round(np.asarray(shares) * rows).astype(int))
@@ -69,6 +72,16 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:
         pitch = np.where(y, 300, 1200)[:, None] * rng.uniform(0.9, 1.1, (rows, 1))
         tones = 0.3 * np.sin(2 * np.pi * pitch * np.arange(1200) / 8000) + rng.normal(scale=0.03, size=(rows, 1200))
         return load(([(tone, 8000) for tone in tones], np.where(y, "low", "high").tolist()))
+    if kind == "sequence":
+        y = np.arange(rows) % 5 < 3
+        letters = rng.choice(list("ACGT"), (rows, 40))
+        letters[y, 12:18], letters[~y, 12:18] = list("TATAAT"), list("GGCCGG")
+        return load((["".join(row) for row in letters], np.where(y, "promoter", "other").tolist()))
+    if kind == "series":
+        y = np.arange(rows) % 5 < 3
+        pitch = np.where(y, 0.2, 0.5)[:, None] * rng.uniform(0.9, 1.1, (rows, 1))
+        waves = np.sin(pitch * np.arange(40) + rng.uniform(0, 6, (rows, 1))) + rng.normal(scale=0.1, size=(rows, 40))
+        return load((waves, np.where(y, "slow", "fast").tolist()), modality="series")
     if kind == "counts":
         from scipy.sparse import csr_matrix
 
@@ -81,6 +94,22 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:
     X = rng.normal(size=(rows, 4))
     value = 2 * X[:, 0] - X[:, 1]
     return load((X, value if kind == "regression" else np.where(value > -0.5, "high", "low").tolist()))
+
+
+def _toy_sentences(rng: np.random.Generator, rows: int) -> tuple[list[list[str]], list[list[str]]]:
+    """Sentences of one to eight words in which names of persons and towns follow words that announce them."""
+    people, towns = ("Ada Byron", "Emmy Noether", "Sophie Germain"), ("Oslo", "Quito", "Lyon")
+    X, y = [], []
+    for row in range(rows):
+        words, tags = ["note"], ["O"]
+        for _ in range(row % 3):
+            kind = int(rng.integers(2))
+            name = rng.choice((people, towns)[kind]).split()
+            words += [("by", "in")[kind], *name]
+            tags += ["O", f"B-{('PER', 'LOC')[kind]}", *[f"I-{('PER', 'LOC')[kind]}"] * (len(name) - 1)]
+        X.append(words)
+        y.append(tags)
+    return X, y
 
 
 def toy_sources(data: Dataset) -> list[Backbone]:
@@ -101,7 +130,7 @@ def toy_sources(data: Dataset) -> list[Backbone]:
     return sources
 
 
-TOYS = ("text", "imbalanced", "image", "audio", "table", "counts", "regression")
+TOYS = ("text", "imbalanced", "image", "audio", "sequence", "series", "table", "counts", "regression", "tagging")
 
 
 # -- transfers ---------------------------------------------------------------------------------------------------------
@@ -150,7 +179,7 @@ def _check_transfer(make: Callable[[], BaseTransfer], data: Dataset) -> None:
     some = np.linspace(0, len(data) - 1, 3).astype(int)
     alone = np.concatenate([fitted.outputs(data.select(np.array([row]))) for row in some])
     allowed = CLOSE[getattr(fitted, "precision_", None) or "fp32"]
-    worst = float(np.abs(alone - outputs[some]).max())
+    worst = float(np.abs(flat(alone) - flat(outputs[some])).max())
     assert worst <= allowed, f"{what}: a row alone differs by {worst:.2g} from the row in a batch"
     with tempfile.TemporaryDirectory() as folder:
         _check_disk(fitted, make, data, Path(folder), what)
@@ -185,8 +214,12 @@ def _world(data: Dataset, source: Any) -> tuple[Any, ...]:
 def _check_outputs(outputs: np.ndarray, data: Dataset, what: str) -> None:
     shape = (len(data), data.task.outputs) if data.task.is_classification else (len(data),)
     assert outputs.shape == shape, f"{what}: outputs have the shape {outputs.shape}, not {shape}"
+    if data.task.is_tagging:
+        words = [len(sentence.starts) for sentence in data.take()]
+        assert lengths(outputs).tolist() == words, f"{what}: outputs are not one row per word"
+        outputs = flat(outputs)
     assert np.isfinite(outputs).all(), f"{what}: outputs are not finite"
-    if data.task.is_classification:
+    if data.task.classes:
         sums = outputs.sum(axis=1)
         assert np.allclose(sums, 1, atol=1e-5), f"{what}: probabilities sum to {sums.min():.6f} … {sums.max():.6f}"
         assert (outputs >= 0).all(), f"{what}: negative probabilities"
@@ -199,7 +232,8 @@ def _check_disk(fitted: BaseTransfer, make: Callable[[], BaseTransfer], data: Da
     unsafe = [name for name in files if Path(name).suffix not in SAFE]
     assert not unsafe, f"{what}: save wrote {unsafe[0]}"
     opened = load_transfer(folder / "one")
-    assert np.array_equal(opened.outputs(data), fitted.outputs(data)), f"{what}: outputs changed by save and load"
+    same = np.array_equal(flat(opened.outputs(data)), flat(fitted.outputs(data)))
+    assert same, f"{what}: outputs changed by save and load"
     assert type(opened) is type(fitted), f"{what}: load gave a {type(opened).__name__}"
     opened.save(folder / "again")
     assert _files(folder / "again").keys() == files.keys(), f"{what}: an opened transfer saves other files"

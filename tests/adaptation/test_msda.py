@@ -8,7 +8,7 @@ from adaptation.shifts import rotated
 from scipy import sparse
 
 from graft.adaptation import msda
-from graft.adaptation.msda import DenoisingAutoencoder, denoiser, restore
+from graft.adaptation.msda import DenoisingAutoencoder, denoiser, denoiser_of_itself, denoiser_of_rows, restore
 from graft.adaptation.shallow import Matrices
 from graft.core.errors import UsageError
 from graft.testing import check_transfer, toy_data
@@ -28,6 +28,21 @@ def test_the_closed_form_is_the_mean_over_all_ways_to_strike_columns_out(corrupt
     mean = X.mean(0)
     W, b = denoiser(X.T @ X / 9, X.T @ X / 9, mean, mean, corruption)
     assert np.allclose(np.vstack([W, b]), brute)
+
+
+@pytest.mark.parametrize("rows", [9, 40])
+def test_rows_and_columns_and_the_inverse_give_one_layer(rows):
+    X = np.random.default_rng(0).poisson(0.7, (rows, 15)).astype(float)
+    X[:, 4] = 0.0  # a column that never occurs
+    second, mean = X.T @ X / rows, X.mean(0)
+    W, b = denoiser(second, second, mean, mean, 0.6)
+    for X_ in (X, sparse.csr_matrix(X)):
+        found = denoiser_of_rows(X_, X, 0.6)
+        assert np.allclose(found[0], W, atol=1e-9)
+        assert np.allclose(found[1], b, atol=1e-9)
+    found = denoiser_of_itself(second, mean, 0.6)
+    assert np.allclose(found[0], W, atol=1e-9)
+    assert np.allclose(found[1], b, atol=1e-9)
 
 
 def test_sparse_rows_and_parts_of_the_columns():

@@ -26,7 +26,7 @@ def ways(rows, *, separated=(), budget=None, n=100, **options):
     return Ways(
         SimpleNamespace(
             config=Config(budget, **options), data=data, search=data, folds=folds, clock=Clock(budget),
-            ranking=ranking, left_out=[],
+            ranking=ranking, left_out=[], unlabelled=(),
         )
     )  # fmt: skip
 

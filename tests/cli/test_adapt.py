@@ -73,3 +73,46 @@ def test_the_report_shows_both_domains_in_two_languages(files, tmp_path):
     assert "A-distance" in page
     assert main(["report", str(out), "--language", "zh"]) == 0
     assert "代理 A 距离" in (out / "report.html").read_text()
+
+
+def test_an_interrupted_command_goes_on(files, tmp_path, capsys, monkeypatch):
+    here, there, _ = files
+    command = [
+        "adapt",
+        here,
+        there,
+        "--methods",
+        "coral",
+        "subspace",
+        "--out",
+        str(tmp_path / "run"),
+        "--budget",
+        "60s",
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr("graft.report.write_adaptation", lambda *_: 1 / 0)
+        assert main(command) != 0
+    assert "--resume" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main([*command, "--resume", "--seed", "1"]) == 2
+    assert "another seed" in capsys.readouterr().err
+    assert main([*command, "--resume"]) == 0
+    assert json.loads((tmp_path / "run" / "adapt.json").read_text())["scores"]
+
+
+def test_the_words_of_counts_come_from_a_vocabulary(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, often in (("here", 3), ("there", 5)):
+        rows = []
+        for i in range(80):
+            counts = {i % 2, *np.flatnonzero(rng.random(2) < 0.5) + 2 * 3, *([often] if rng.random() < 0.8 else [])}
+            rows.append(f"{i % 2} " + " ".join(f"{j}:1" for j in sorted(counts)))
+        (tmp_path / f"{name}.svmlight").write_text("\n".join(rows))
+    (tmp_path / "words.txt").write_text("good\nbad\nnever\nplot\nnone\nstove\nthe\na\n")
+    command = ["adapt", *(str(tmp_path / f"{name}.svmlight") for name in ("here", "there")), "--methods", "coral"]
+    command += ["--out", str(tmp_path / "run"), "--quiet", "--vocabulary"]
+    assert main([*command, str(tmp_path / "words.txt")]) == 0
+    record = json.loads((tmp_path / "run" / "adapt.json").read_text())
+    assert {one["name"] for one in record["shift"]} == {"plot", "stove"}
+    (tmp_path / "words.txt").write_text("good\nbad\n")
+    assert main([*command, str(tmp_path / "words.txt"), "--overwrite"]) == 3

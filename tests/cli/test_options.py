@@ -37,7 +37,7 @@ def test_help_of_fit_shows_defaults_and_choices(graft):
     for part in (
         "[default: auto]",
         "[default: utf-8]",
-        "[choices: text, image, audio, table]",
+        "[choices: text, image, audio, sequence, series, table]",
         "90s, 2m, 1h30m",
         "[required]",
     ):

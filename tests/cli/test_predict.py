@@ -147,3 +147,22 @@ def test_names_of_any_script_in_a_terminal_of_ascii(graft, put, here):
     shown, found, rows = done.out.partition("prediction,")
     assert shown.isascii()
     assert {row["prediction"] for row in rows_of(found + rows)} == {"退款", "物流"}
+
+
+def test_sets_of_classes_at_a_coverage(graft, run, put):
+    new = put("new.csv", as_csv(sentences(30, seed=5)))
+    rows = predict(graft, new, "--coverage", "0.9")
+    assert list(rows[0]) == ["prediction", "set", "p_bad", "p_good"]
+    assert all(row["prediction"] == row["set"].split("|")[0] for row in rows)
+    wide = predict(graft, new, "--coverage", "0.999")  # more than so few rows can promise: all classes
+    assert {row["set"] for row in wide} == {"bad|good", "good|bad"}
+    found = json.loads(graft("evaluate", run, new, "--coverage", "0.9", "--json").out)["metrics"]
+    assert found["coverage"][0] == sum(row["prediction"] in row["set"].split("|") for row in rows) / 30
+    assert found["set_size"][0] == sum(row["set"].count("|") + 1 for row in rows) / 30
+
+
+def test_a_coverage_that_cannot_be(graft, run, put, here):
+    new = put("new.csv", as_csv(sentences(6, seed=5)))
+    graft("predict", run, new, "--coverage", "1.5", "--out", "x.csv").fails(2, "coverage")
+    graft("evaluate", "sbert:all-MiniLM-L6-v2", new, "--coverage", "0.9").fails(2, "only a run has sets")
+    assert not (here / "x.csv").exists()

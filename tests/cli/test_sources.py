@@ -132,4 +132,6 @@ def test_rank_and_models(graft, good, here, tiny_bert):
     listed = json.loads(graft("models", "--models", "models", "--json").works().out)
     assert any(spec["name"] == "first" for spec in listed)
     graft("models", "--models", "models").works("first", "M parameters")
-    graft("models", "--modality", "video").fails(2, '"video"', '"text", "image", "audio", "table"')
+    graft("models", "--modality", "video").fails(
+        2, '"video"', '"text", "image", "audio", "sequence", "series", "table"'
+    )

@@ -43,6 +43,20 @@ def test_values_are_weighted_by_squared_error():
     assert np.allclose(blend(VALUES, y, [one, two]), 0.5, atol=0.15)
 
 
+def test_members_stay_within_what_they_may_take_together():
+    y = np.arange(400) % 2
+    models = [noisy(y, seed) for seed in range(4)]
+    costs = np.array([[1.0, 5.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])
+    assert np.count_nonzero(blend(TASK, y, models, costs=costs, most=np.array([9.0, 9.0]))) == 4
+    weights = blend(TASK, y, models, costs=costs, most=np.array([2.0, 9.0]))
+    assert np.count_nonzero(weights) == 2
+    weights = blend(TASK, y, models, costs=costs, most=np.array([9.0, 5.5]))
+    assert weights[0] in (0.0, 1.0)  # with the first there is no room for another
+    mean, weights = blended(TASK, y, models, np.array_split(np.arange(400), 4), costs=costs, most=np.array([1.0, 9.0]))
+    assert np.count_nonzero(weights) == 1
+    assert any(np.array_equal(mean[:100], model[:100]) for model in models)
+
+
 def test_rows_do_not_choose_the_weights_they_are_scored_by():
     y = np.arange(60) % 2
     rng = np.random.default_rng(2)

@@ -62,6 +62,13 @@ def test_no_training_takes_less_than_opening():
     assert large.bytes(Workload(1, 1)) == 8 * 200_000_000
 
 
+def test_a_share_of_the_blocks_costs_what_that_number_costs():
+    cost = Cost(0.01, (5, 10, 20, 40, 80), kept=1)
+    assert cost.seconds(Workload(3, 8, 0.5)) == cost.seconds(Workload(3, 8, 2)) < cost.seconds(Workload(3, 8))
+    assert cost.bytes(Workload(3, 8, 0.5)) == cost.bytes(Workload(3, 8, 2))
+    assert cost.seconds(Workload(3, 8, 9)) == cost.seconds(Workload(3, 8))
+
+
 def test_what_is_read_off_a_source(tiny_bert):
     backbone, data = open_model(f"hf:{tiny_bert}"), load(make_texts(30))
     cost = Cost.of(backbone, data, forward=0.01, room=1 << 40)
@@ -76,7 +83,8 @@ def test_every_way_says_what_it_asks_of_its_source():
     assert Finetune().workload(100, task) == Workload(60, 40, read=100)
     assert Finetune(blocks=1).workload(100, task) == Workload(60, 40, 1, lower=100, read=100)
     assert BiasOnly().workload(100, task).trained < 0.01
-    assert ContrastiveFewShot().workload(20, task).steps == ContrastiveFewShot().planned(20, 2)
-    assert ContrastiveFewShot(dropout=0.0).workload(20, task).kept < ContrastiveFewShot().workload(20, task).kept
+    assert ContrastiveFewShot().workload(20, task).steps == ContrastiveFewShot().planned(20)
+    assert ContrastiveFewShot().workload(20, task).kept < ContrastiveFewShot(dropout=0.1).workload(20, task).kept
+    assert ContrastiveFewShot(blocks=None).workload(20, task).lower == 0 < ContrastiveFewShot().workload(20, task).lower
     soup = Soup(members=3, held_out=0.2).workload(100, task)
     assert (soup.steps, soup.copies, soup.read) == (3 * Finetune().steps(80), 3, 3 * 100 + 5 * 20)

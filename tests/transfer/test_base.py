@@ -4,11 +4,12 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import make_table
 from safetensors.numpy import load_file, save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from graft.core.errors import DataError, SourceError
+from graft.core.errors import DataError, SourceError, UsageError
 from graft.core.registry import TRANSFERS
 from graft.data.load import load
 from graft.sources.base import open_model
@@ -172,3 +173,42 @@ def test_a_temperature_survives_the_disk(texts, tmp_path):
     model.temperature_ = 2.5
     model.save(tmp_path)
     assert np.array_equal(load_transfer(tmp_path).outputs(data), model.outputs(data))
+
+
+def held_out(data, rng):
+    """Outputs of rows held out that are right in about four of five."""
+    right = np.where(rng.random(len(data)) < 0.8, data.y, 1 - data.y)
+    sure = rng.uniform(0.5, 0.99, len(data))
+    return np.where(np.eye(2)[right] == 1, sure[:, None], 1 - sure[:, None])
+
+
+def test_sets_hold_the_truth_of_new_rows_and_survive_the_disk(tmp_path):
+    rng = np.random.default_rng(0)
+    data = toy_data("text")
+    model = Majority().fit(data)
+    many = data.select(rng.integers(0, len(data), 2_000))
+    model.calibrate(held_out(many, rng), many.y)
+    new = data.select(rng.integers(0, len(data), 4_000))
+    sets = model.region(model._tempered(held_out(new, rng)), 0.9)
+    assert sets[np.arange(len(new)), new.y].mean() == pytest.approx(0.9, abs=0.03)
+    model.save(tmp_path)
+    opened = load_transfer(tmp_path)
+    assert np.array_equal(opened.predict_set(data, coverage=0.7), model.predict_set(data, coverage=0.7))
+
+
+def test_intervals_are_in_the_unit_of_the_target():
+    data = load(make_table(80, kind="regression"))
+    model = Classical().fit(data)
+    rng = np.random.default_rng(1)
+    model.calibrate(data.y + rng.uniform(-0.5, 0.5, len(data)), data.y)
+    low, high = model.predict_interval(data, coverage=0.5).T
+    assert np.allclose((low + high) / 2, model.predict(data))
+    assert high - low == pytest.approx(0.5 * data.task.scale, rel=0.3)
+
+
+def test_without_held_out_rows_nothing_is_promised(texts):
+    model = Classical().fit(load(texts))
+    with pytest.raises(UsageError, match="never saw how far it errs"):
+        model.predict_set(texts[0])
+    with pytest.raises(UsageError, match="no intervals of values"):
+        model.predict_interval(texts[0])

@@ -58,7 +58,7 @@ def test_scores(name):
     check_score(name)
 
 
-@pytest.mark.parametrize("kind", ["text", "image", "audio", "table", "counts"])
+@pytest.mark.parametrize("kind", ["text", "image", "audio", "sequence", "series", "table", "counts"])
 def test_native_sources(kind):
     data = toy_data(kind)
     with seeded(1):

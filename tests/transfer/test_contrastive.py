@@ -248,7 +248,7 @@ def narrow(data):
 def test_it_separates_classes_that_the_source_does_not():
     data = load(parity(200, seed=0))
     source, (X, y) = narrow(data), parity(500, seed=1)
-    probe, tuned = Probe(source).fit(data), ContrastiveFewShot(source, steps=120, lr=1e-2).fit(data)
+    probe, tuned = Probe(source).fit(data), ContrastiveFewShot(source, steps=120, lr=1e-2, blocks=None).fit(data)
     before, after = (float(np.mean(model.predict(X) == y)) for model in (probe, tuned))
     assert before < 0.8
     assert after > before + 0.1
@@ -341,15 +341,36 @@ def test_saved_and_opened_it_says_the_same(tiny_bert, texts, tmp_path):
     assert opened.head_.layers == (0, 1)
 
 
-def test_steps_are_few_and_grow_slowly_with_the_classes():
-    def planned(classes, each, **settings):
-        return ContrastiveFewShot(**settings).planned(classes * each, classes)
+def test_steps_are_few():
+    def planned(rows, **settings):
+        return ContrastiveFewShot(**settings).planned(rows)
 
-    assert [planned(classes, 8) for classes in (2, 6, 77)] == [24, 34, 98]
-    assert planned(6, 8) == planned(6, 16) == planned(6, 64)
-    assert planned(6, 200) == 2 * -(-1200 // 64)
-    assert planned(6, 10_000) == 68
-    assert planned(6, 8, steps=5) == 5
+    assert [planned(rows) for rows in (16, 96, 616, 1_000, 10_000)] == [20, 20, 20, 32, 40]
+    assert planned(48, steps=5) == 5
+
+
+def test_lower_blocks_run_once_and_the_upper_ones_are_tuned_as_if_they_ran_each_time(tiny_bert, texts, monkeypatch):
+    settings = {"blocks": 1, "steps": 4, "lr": 1e-3, "batch_size": 30}
+    data = load(texts)
+    cached = ContrastiveFewShot(f"hf:{tiny_bert}", **settings).fit(data)
+    monkeypatch.setattr(ContrastiveFewShot, "_lower", lambda *_: None)
+    whole = ContrastiveFewShot(f"hf:{tiny_bert}", **settings).fit(data)
+    before = open_model(f"hf:{tiny_bert}")
+    same = [
+        all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+        for one, two in zip(before.blocks(), cached.backbone_.blocks(), strict=True)
+    ]
+    assert same == [True] * (len(same) - 1) + [False]
+    np.testing.assert_allclose(cached.predict_proba(texts[0]), whole.predict_proba(texts[0]), atol=0.03)
+
+
+def test_a_class_of_one_row_keeps_the_dropout_of_the_source(tiny_bert):
+    texts, labels = ["good parcel", "bad parcel", "bad card", "bad order"], ["good", "bad", "bad", "bad"]
+    tuned = ContrastiveFewShot(f"hf:{tiny_bert}", steps=2).fit(texts, labels)
+    parts = [part.p for part in tuned.backbone_.modules() if isinstance(part, torch.nn.Dropout)]
+    assert max(parts) > 0
+    more = ContrastiveFewShot(f"hf:{tiny_bert}", steps=2).fit([*texts, "good card"], [*labels, "good"])
+    assert max(part.p for part in more.backbone_.modules() if isinstance(part, torch.nn.Dropout)) == 0
 
 
 def test_no_time_left_gives_the_probe(tiny_bert, texts):

@@ -159,6 +159,16 @@ def test_features_are_read_once_for_all_folds(source, moons, tmp_path):
     assert len(store.entries()) == 1
 
 
+def test_rows_without_a_label_are_read_once_where_they_are_few_of_a_large_storage(source, moons, tmp_path):
+    X, labels, _ = moons
+    store, data = Store(tmp_path), load((X, labels), partly=True)
+    known, others = np.arange(12), data.select(np.arange(100, 150))
+    others = dataclasses.replace(others, y=None)
+    for rows in (known[:8], known[4:]):  # folds: other labelled rows, the same others
+        Propagation(source).fit(data.select(rows), setting=Setting(store=store, unlabelled=(others,)))
+    assert len(store.entries()) == 3
+
+
 def test_side_by_side_reads_several_storages(source, moons):
     X = moons[0]
     parts = [load(X[rows], labelled=False, inputs=("x0", "x1")) for rows in (slice(0, 3), slice(3, 8))]

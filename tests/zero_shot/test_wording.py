@@ -18,7 +18,7 @@ def test_names_become_words_and_descriptions_stay():
 
 def test_templates_follow_the_script():
     said = sentences({"体育": (), "财经": ()}, None, modality="text", entailment=False)
-    assert said[0][1] == "关于体育"
+    assert said[0] == ["体育", "这段文字是关于体育的。"]
     assert sentences({"猫": (), "狗": ()}, None, modality="image", entailment=False)[0][0] == "一张猫的照片。"
     assert sentences(TWO, ["about {}!"], modality="text", entailment=False)[0] == ["about card arrival!"]
 

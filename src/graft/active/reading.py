@@ -69,7 +69,7 @@ def read_partly(
         data = load(source, labelled=False, **options)
         return with_classes(_unlabelled(data, label, task), classes)
     try:
-        data = load(source, label=label, partly=True, task=task, **options)
+        data = load(source, label=label, partly=True, task=task, **options).one_label_per_row("graft label")
     except DataError as error:
         return _cold(source, label, classes, names, task, error, options)
     return with_classes(data, classes)

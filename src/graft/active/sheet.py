@@ -47,7 +47,7 @@ def row_key(data: Dataset) -> list[str]:
 def shown(data: Dataset, position: int) -> dict[str, str]:
     """What a person sees of a row, by column: texts, cells of a table, or the file."""
     place, modality = np.array([data.rows[position]]), data.task.modality
-    if modality == "text":
+    if modality in {"text", "sequence"}:
         taken = data.X.take(place)[0]
         cells = taken if isinstance(taken, tuple) else (taken,)
         names = data.columns or tuple(f"text{i + 1}" for i in range(len(cells)))

@@ -26,7 +26,7 @@ FOR_CLASSES: dict[str, Strategy] = {
 }  # fmt: skip
 FOR_VALUES: dict[str, Strategy] = {"greedy_values": greedy_values}
 STRATEGIES: dict[str, Strategy] = {**BLIND, **FOR_CLASSES, **FOR_VALUES}
-FEW = 4  # labels per class from which the probe is asked
+FEW = 4  # labels per class from which the probe is asked: held-out training rows of three sets (benchmarks: active_constants)
 FEW_VALUES = 20  # labels from which it is, where they are values
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from graft.active.coverage import Choice, grouped, middles, squared
 from graft.active.pool import Pool
 
-CANDIDATES = 3  # rows per proposal among which diversity chooses: on TREC ten dilute the doubt, three do not
+CANDIDATES = 3  # rows per proposal among which diversity chooses: three to ten are alike, one is the plain margin
 TINY = 1e-12
 
 

@@ -9,9 +9,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import sparse
+from scipy import linalg, sparse
 
 EXTRA = 10  # directions searched beyond those wanted
+FEW = 3  # times as many rows as directions wanted: up to there all singular vectors are found at once
+WHOLE = 20_000_000  # entries of the matrix, which is then made
+SMALL = 1e-3  # of the largest singular value, below which a direction counts as without spread
 PASSES = 3  # over the rows, each of which makes the small ones fade
 
 
@@ -88,12 +91,26 @@ def leading(
         dtype: Precision of the start.
     """
     k = min(size, rows, columns)
+    if rows <= min(columns, FEW * (k + EXTRA)) and rows * columns <= WHOLE:
+        return _of_few_rows(backward(np.eye(rows, dtype=dtype)), k)
     probe = np.random.default_rng(seed).standard_normal((columns, min(k + EXTRA, rows, columns))).astype(dtype)
-    for _ in range(PASSES - 1):
-        probe = np.linalg.qr(backward(np.linalg.qr(forward(probe))[0]))[0]
+    for _ in range(PASSES - 1):  # any basis will do on the way, and that of LU costs a third of an orthonormal one
+        probe = linalg.lu(backward(forward(probe)), permute_l=True, overwrite_a=True, check_finite=False)[0]
     basis, small = np.linalg.qr(backward(np.linalg.qr(forward(probe))[0]))
     turn, values, _ = np.linalg.svd(small)
     return np.ascontiguousarray((basis @ turn)[:, :k]), values[:k]
+
+
+def _of_few_rows(across: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same from A' (d, n) itself: exact, by the eigenvectors of A A'."""
+    values, turn = linalg.eigh(across.T @ across, check_finite=False)
+    order = np.argsort(-values, kind="stable")[:k]
+    basis = across @ turn[:, order]
+    lengths = np.sqrt(np.square(basis).sum(axis=0))
+    if lengths.min() > SMALL * lengths.max():
+        return np.ascontiguousarray(basis / lengths), lengths
+    full = np.linalg.qr(basis)[0]  # directions without spread are any that are orthogonal to the others
+    return np.ascontiguousarray(full), lengths
 
 
 def directions(parts: Sequence[Any], size: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -62,10 +62,84 @@ def denoiser(second: np.ndarray, cross: np.ndarray, mean: np.ndarray, goal: np.n
     return W, goal - keep * (mean @ W)
 
 
+def denoiser_of_rows(X: Any, goals: np.ndarray, corruption: float) -> Layer:
+    """The same layer from the rows X (n, d) themselves, exact, at O(n² (d + r) + n³): for fewer rows than columns.
+
+    With columns scaled to E[x²] = 1 the matrix to invert is q² X'X / n + c, c = p q, of centred rows, so that
+    W = q/n X' (q² XX' / n + c)⁻¹ Z.
+
+    Args:
+        X: Rows (n, d), an array or a CSR matrix.
+        goals: What is to be restored (n, r).
+        corruption: p.
+
+    Example:
+        >>> X = np.random.default_rng(0).random((5, 8))
+        >>> second, mean = X.T @ X / 5, X.mean(0)
+        >>> W, b = denoiser(second, second[:, :2], mean, mean[:2], 0.5)
+        >>> bool(np.allclose(denoiser_of_rows(X, X[:, :2], 0.5)[0], W, atol=1e-6))
+        True
+    """
+    keep, n, kind = 1.0 - corruption, X.shape[0], X.dtype.type
+    mean, goal = _mean(X), np.asarray(goals.mean(0), X.dtype)
+    scale = np.sqrt(_power(X))
+    scale[scale <= 0] = 1.0
+    scaled = (X @ sparse.diags(1.0 / scale)).astype(X.dtype).tocsr() if sparse.issparse(X) else X / scale
+    middle = mean / scale
+    gram = scaled @ scaled.T
+    gram = gram.toarray() if sparse.issparse(gram) else gram
+    along = np.asarray(scaled @ middle)
+    gram -= along[:, None] + (along - middle @ middle)[None]
+    gram *= kind(keep * keep / n)
+    gram[np.diag_indices_from(gram)] += kind(corruption * keep + RIDGE)
+    solved = linalg.cho_solve(
+        linalg.cho_factor(gram, overwrite_a=True, check_finite=False), goals - goal, check_finite=False
+    )
+    W = np.asarray(
+        scaled.T @ solved
+    )  # less middle times the sum of ``solved``, which is 0 as that of ``goals - goal`` is
+    W *= kind(keep / n) / scale[:, None]
+    return np.ascontiguousarray(W), goal - kind(keep) * (mean @ W)
+
+
+def denoiser_of_itself(second: np.ndarray, mean: np.ndarray, corruption: float) -> Layer:
+    """The same layer where all columns are restored: with A = q² S + c in columns of one size, W = (1 - c A⁻¹) / q.
+
+    One inverse takes the place of a solve for every column.
+
+    Args:
+        second: E[xx'] (d, d).
+        mean: E[x] (d,).
+        corruption: p.
+    """
+    keep = 1.0 - corruption
+    power = np.diag(second).copy()
+    scale = np.sqrt(np.where(power > 0, power, 1.0))
+    left = second - np.outer(mean, mean)
+    left *= keep * keep / np.outer(scale, scale)
+    added = corruption * keep * (power > 0) + RIDGE
+    left[np.diag_indices_from(left)] += added
+    potrf, potri = linalg.get_lapack_funcs(("potrf", "potri"), (left,))
+    factor, wrong = potrf(left, lower=True, overwrite_a=True)
+    inverse, fault = potri(factor, lower=True, overwrite_c=True)
+    if wrong or fault:
+        raise np.linalg.LinAlgError("a layer cannot be restored from itself")
+    W = np.tril(inverse, -1)
+    W += W.T
+    W[np.diag_indices_from(W)] = np.diag(inverse)
+    W *= -added[:, None]
+    W[np.diag_indices_from(W)] += 1.0
+    W *= scale[None] / (keep * scale[:, None])
+    W = np.ascontiguousarray(W, second.dtype)
+    return W, mean - second.dtype.type(keep) * (mean @ W)
+
+
 def restore(X: Any, wanted: np.ndarray, corruption: float, *, at_once: int = AT_ONCE, seed: int = 0) -> Layer:
     """The layer that restores ``wanted`` columns (r,) of X (n, d) from all: W (d, r), b (r,).
 
-    More than ``at_once`` columns are dealt to parts, each of which restores all that is wanted; their mean is taken.
+    Of fewer rows than columns it is found from the rows, else from the columns; both are exact.  More than ``at_once``
+    of both rows and columns are too much for either: then columns are dealt to parts, each of which restores all that
+    is wanted, and their mean is taken.
 
     Args:
         X: Rows, an array or a CSR matrix.
@@ -74,18 +148,30 @@ def restore(X: Any, wanted: np.ndarray, corruption: float, *, at_once: int = AT_
         at_once: Columns in one part.
         seed: Deals them.
     """
-    size = X.shape[1]
+    n, size = X.shape
+    goals = X[:, wanted]
+    if n < size and n <= at_once:
+        return denoiser_of_rows(X, goals.toarray() if sparse.issparse(goals) else goals, corruption)
+    mean = _mean(X)
+    if len(wanted) == size <= at_once:
+        return denoiser_of_itself(_product(X, X), mean, corruption)
     count = math.ceil(size / at_once)
     order = np.random.default_rng(seed).permutation(size) if count > 1 else np.arange(size)
-    goals = X[:, wanted]
-    mean, goal = _mean(X), _mean(goals)
+    goal = _mean(goals)
     W, b = np.zeros((size, len(wanted)), X.dtype), np.zeros(len(wanted), X.dtype)
     for part in np.array_split(order, count):
         inside = X[:, part] if count > 1 else X
-        found = denoiser(_product(inside, inside), _product(inside, goals), mean[part], goal, corruption)
+        second = _product(inside, inside)
+        cross = second[:, wanted] if count == 1 else _product(inside, goals)
+        found = denoiser(second, cross, mean[part], goal, corruption)
         W[part] = found[0] / count
         b += found[1] / count
     return W, b
+
+
+def _power(X: Any) -> np.ndarray:
+    """E[x²] (d,) of each column."""
+    return _mean(X.multiply(X).tocsr()) if sparse.issparse(X) else np.einsum("ij,ij->j", X, X) / X.dtype.type(len(X))
 
 
 def _mean(X: Any) -> np.ndarray:
@@ -147,8 +233,7 @@ class DenoisingAutoencoder(FeatureAdaptation):
         taught = [self._inputs(drawn(X, TAUGHT, self.seed)) for X in both]
         sizes = [X.shape[0] for X in taught]
         X: Any = sparse.vstack(taught, format="csr") if sparse.issparse(taught[0]) else np.concatenate(taught)
-        power = _mean(X.multiply(X).tocsr() if sparse.issparse(X) else X * X)
-        wanted = np.sort(np.argsort(-power, kind="stable")[: self.hidden])
+        wanted = np.sort(np.argsort(-_power(X), kind="stable")[: self.hidden])
         self.weights_, above, hidden = [], X, []
         for _ in range(self.layers):
             layer = restore(above, wanted, self.corruption, seed=self.seed)
@@ -158,9 +243,11 @@ class DenoisingAutoencoder(FeatureAdaptation):
             wanted = np.arange(len(wanted))
         self._compress(X, hidden, sizes)
         self.centre_ = np.zeros((2, self.basis_.shape[1]))
+        places = np.split(self._image(X, hidden), sizes[:1])
         if self.centre:
-            self.centre_ = np.stack([self._project(X).mean(0) for X in taught])
-        return self._seen(rows.source) - self.centre_[0], None
+            self.centre_ = np.stack([place.mean(0) for place in places])
+        source = places[0] if sizes[0] == rows.source.shape[0] else self._seen(rows.source)
+        return source - self.centre_[0], None
 
     def _measure(self, both: tuple[Any, Any]) -> None:
         """Which columns are read, and how."""
@@ -225,12 +312,16 @@ class DenoisingAutoencoder(FeatureAdaptation):
             for W, b in self.weights_:
                 above = np.tanh(above @ W + b)
                 hidden.append(above)
-            at = below.shape[1]
-            image = below @ self.basis_[:at]
-            for layer in hidden:
-                image += layer @ self.basis_[at : at + layer.shape[1]]
-                at += layer.shape[1]
-            yield (image / self._lengths(below, hidden)).astype(np.float64)
+            yield self._image(below, hidden)
+
+    def _image(self, X: Any, hidden: list[np.ndarray]) -> np.ndarray:
+        """Leading directions (n, k), float64, of inputs with their layers."""
+        at = X.shape[1]
+        image = X @ self.basis_[:at]
+        for layer in hidden:
+            image += layer @ self.basis_[at : at + layer.shape[1]]
+            at += layer.shape[1]
+        return np.asarray(image / self._lengths(X, hidden), np.float64)
 
     def _seen(self, X: Any) -> np.ndarray:
         return self._project(self._inputs(X))

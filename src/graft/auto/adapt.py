@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from graft.adaptation.base import BaseAdaptation
-from graft.adaptation.domains import Domains
+from graft.adaptation.domains import Domains, pair
 from graft.adaptation.shallow import FeatureAdaptation, Matrices
-from graft.auto.domain_view import SHOWN, view
+from graft.auto.adapt_record import apart, decided, planes
+from graft.auto.adapt_work import AdaptWork
 from graft.core.errors import BudgetError, DataError, GraftError, UsageError
 from graft.core.registry import ADAPTATIONS, MODALITIES
-from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress, parse_budget, silent
 from graft.core.store import Store
-from graft.core.types import Dataset
+from graft.data.load import load
 from graft.data.splits import holdout
-from graft.features import encode, extract
+from graft.features import extract
 from graft.nn.heads import to_outputs
 from graft.sources.base import open_model
 from graft.transfer.base import Setting
-from graft.unlabelled.distance import a_distance, mmd, where_shift
 from graft.unlabelled.learning import Rule, Trial, learn, trials_on
 from graft.unlabelled.observed import Observed
 from graft.unlabelled.ratio import density_ratio
@@ -37,6 +37,7 @@ HELD_OUT = 0.2  # share of the source rows that judge and are not learned from
 SHIFTS = 12  # pseudo-targets that the rule is learned on …
 LEAST = 4  # … at least
 RULE_SHARE = 0.4  # of the time that learning the rule may take
+EPOCHS = 8  # of the small networks that stand for others on pseudo-targets
 RULE_ROWS = 2_000  # rows of a pseudo-target's source and target together
 AGAIN = 1.3  # of the time that a network took: all source rows are a quarter more than those it was tried on
 RESERVE = 3.0  # seconds kept for saving and the report
@@ -93,6 +94,8 @@ class Adapt:
         progress: Told what happens.
         on_tried: Told of each method when it ended.
         spent: Seconds of the budget that were used before.
+        work: Folder of what a killed run takes up again; None for none.
+        words: Words in the order of the features of counts, for the report; None for their numbers.
     """
 
     domains: Domains
@@ -101,7 +104,10 @@ class Adapt:
     progress: Progress = silent
     on_tried: Callable[[Tried], None] = lambda tried: None  # noqa: ARG005
     spent: float = 0.0
+    work: Path | None = None
+    words: Sequence[str] | None = None
     clock: Clock = field(init=False)
+    done: AdaptWork = field(init=False)
     tried: list[Tried] = field(default_factory=list, init=False)
     waiting: list[str] = field(default_factory=list, init=False)
     networks: dict[str, BaseAdaptation] = field(default_factory=dict, init=False)
@@ -115,10 +121,11 @@ class Adapt:
         """
         self.clock = Clock(parse_budget(self.config.budget), spent=self.spent)
         methods = self._methods()
+        self.done = AdaptWork(self.work, self._key())
         rows = self._numbers()
         train, held = holdout(self.domains.source, test=HELD_OUT, seed=self.config.seed)
         self.ratio = density_ratio(rows.source, rows.target, seed=self.config.seed)[held]
-        rule = self._rule(rows, train, [name for name in methods if not ADAPTATIONS[name].trains])
+        rule = self._rule(rows, train, methods)
         base = NETWORK if any(ADAPTATIONS[name].trains for name in methods) else BASE
         self.waiting = list(dict.fromkeys((base, *methods)))
         while self.waiting:
@@ -133,14 +140,26 @@ class Adapt:
         start = time.perf_counter()
         kept = base if verdict is None else next(one.name for one in self.tried if one.label == verdict.returned)
         model = self.fitted(kept)
-        return model, self._record(rows, base, rule, verdict, model, time.perf_counter() - start)
+        seconds, config, before = time.perf_counter() - start, self.config, found[base].observed
+        assert before is not None
+        record = {"returned": model.name, "label": model.label}
+        record |= decided(self.domains, config, self.tried, base=base, rule=rule, verdict=verdict)
+        record |= apart(self.domains, rows, self.words, level=config.level, seed=config.seed)
+        record["view"] = planes(self.domains, rows, before, model, base=base, seed=config.seed)
+        return model, record | {"seconds": self.clock.elapsed(), "refit_seconds": seconds}
 
     def fitted(self, name: str) -> BaseAdaptation:
         """A method fitted on all source rows; a network for which there is no time any more as it was tried."""
         took = next((one.seconds for one in self.tried if one.name == name), 0.0)
         if name in self.networks and self.clock.left() - RESERVE < AGAIN * took:
             return self.networks[name]
-        return self._make(name).fit(self.domains, setting=self._setting())
+        return self._make(name).fit(self.domains, setting=self._setting(f"{name}, all rows" * ADAPTATIONS[name].trains))
+
+    def _key(self) -> list[Any]:
+        """What finished parts depend on; not the budget, which a later part of a run may not share."""
+        sides = [side.fingerprint() for side in (self.domains.source, self.domains.target, self.domains.few) if side]
+        config = dataclasses.asdict(self.config)
+        return [*sides, self.domains.origin.tolist(), *(config[key] for key in ("model", "level", "seed")), SHIFTS]
 
     # -- what is tried -----------------------------------------------------------------------------------------------
 
@@ -165,10 +184,11 @@ class Adapt:
         made.set_params(**{key: value for key, value in asked.items() if key in known})
         return made  # type: ignore[no-any-return]
 
-    def _setting(self) -> Setting:
+    def _setting(self, training: str = "") -> Setting:
         left = self.clock.left() - RESERVE
         clock = self.clock.part(left) if self.clock.budget else Clock()
-        return Setting(clock, self.progress, self.store)
+        checkpoint = self.done.checkpoint(training) if training else None
+        return Setting(clock, self.progress, self.store, checkpoint)
 
     def _numbers(self) -> Matrices:
         """All rows of both domains as numbers."""
@@ -188,9 +208,16 @@ class Adapt:
 
     # -- the rule ----------------------------------------------------------------------------------------------------
 
-    def _rule(self, rows: Matrices, train: np.ndarray, names: list[str]) -> Rule | None:
-        """What evidence is worth, learned on pseudo-targets of the source; None where there was no time or no row for it."""
-        names = names or [name for name, one in ADAPTATIONS.items() if not one.trains and one.tried and name != BASE]
+    def _rule(self, rows: Matrices, train: np.ndarray, methods: list[str]) -> Rule | None:
+        """What evidence is worth, learned on pseudo-targets of the source; None where there was no time or no row for it.
+
+        Networks are not trained again and again: where their source is named, a small network over its cached features
+        stands for each; otherwise methods of numbers stand for them.
+        """
+        usual = [name for name, one in ADAPTATIONS.items() if not one.trains and one.tried and name != BASE]
+        names = [name for name in methods if not ADAPTATIONS[name].trains] or usual
+        if self.config.model is not None:
+            names = [*names, *(name for name in methods if ADAPTATIONS[name].trains)]
         if len(train) < 4 * LEAST * 10:
             return None
         rng = np.random.default_rng(self.config.seed)
@@ -202,9 +229,14 @@ class Adapt:
         done = 0
         for done, shift in enumerate(shifts, 1):
             self.progress("pseudo-targets", (done - 1) / len(shifts), shift.name)
-            start = time.perf_counter()
-            found += self._pseudo(f"{done}: {shift.name}", shift, X, y, rows.classes, names)
-            if part.left() < 1.2 * (time.perf_counter() - start):
+            start, name = time.perf_counter(), f"{done}: {shift.name}"
+            known = self.done.trials(f"{name} {names}")
+            if known is None:
+                trials = self._pseudo(name, shift, X, y, rows.classes, names)
+                known = trials, time.perf_counter() - start
+                self.done.keep_trials(f"{name} {names}", *known)
+            found += known[0]
+            if part.left() < 1.2 * known[1]:
                 break
         try:
             return learn(found) if done >= LEAST else None
@@ -219,15 +251,36 @@ class Adapt:
         held, train = np.sort(order[: len(order) // 5]), np.sort(order[len(order) // 5 :])
         whole = Matrices(source, y_source, target, np.zeros(source.shape[0], np.int64), classes)
         ratio = density_ratio(source, target, seed=self.config.seed)[held]
-        found = {}
-        for method in (BASE, *names):
-            label = ADAPTATIONS[method].label  # by which the rule and the veto know it
-            try:
-                found[label] = self._observe_numbers(method, whole, train, held, ratio)
-            except (GraftError, ValueError, np.linalg.LinAlgError):
-                continue  # a method that cannot be fitted there says nothing
-        base = found.pop(ADAPTATIONS[BASE].label, None)
-        return trials_on(name, y[shift.target], base, found) if base is not None and found else []
+        networks = [method for method in names if ADAPTATIONS[method].trains]
+        rest = [method for method in names if method not in networks]
+        trials: list[Trial] = []
+        for first, others, see in ((BASE, rest, self._observe_numbers), (NETWORK, networks, self._observe_small)):
+            found = {}
+            for method in (first, *others) if others else ():
+                label = ADAPTATIONS[method].label  # by which the rule and the veto know it
+                try:
+                    found[label] = see(method, whole, train, held, ratio)
+                except (GraftError, ValueError, np.linalg.LinAlgError):
+                    continue  # a method that cannot be fitted there says nothing
+            base = found.pop(ADAPTATIONS[first].label, None)
+            trials += trials_on(name, y[shift.target], base, found) if base is not None and found else []
+        return trials
+
+    def _observe_small(
+        self, name: str, rows: Matrices, train: np.ndarray, held: np.ndarray, ratio: np.ndarray
+    ) -> Observed:
+        """As for numbers, of a network's method on a small network over them."""
+        task = dataclasses.replace(self.domains.source.task, modality="table")
+        labels = np.asarray(task.classes, dtype=object)[rows.y[train]]
+        source = load((rows.source[train], labels), task=task, name="pseudo-source")
+        target = load(rows.target, labelled=False, like=source, name="pseudo-target")
+        left = load(rows.source[held], labelled=False, like=source)
+        model = ADAPTATIONS[name]()
+        known = model.get_params(deep=False)
+        asked = {"seed": self.config.seed, "epochs": EPOCHS}
+        model.set_params(**{key: value for key, value in asked.items() if key in known})
+        model.fit(pair(source, target))
+        return Observed(model.outputs(target), model.outputs(left), rows.y[held], rows.target, rows.source[held], ratio)
 
     def _observe_numbers(
         self, name: str, rows: Matrices, train: np.ndarray, held: np.ndarray, ratio: np.ndarray
@@ -253,6 +306,10 @@ class Adapt:
         one = ADAPTATIONS[name]
         start = time.perf_counter()
         tried = Tried(name, one.label)
+        found = self.done.observed(name, self._like(rows, held))
+        if found is not None and (not one.trains or self._taken_up(name, failed=bool(found[1]["reason"]))):
+            tried.observed, tried.seconds, tried.reason = found[0], found[1]["seconds"], found[1]["reason"]
+            return tried
         if self.clock.expired or self.clock.left() < RESERVE:
             tried.reason = "the time was used up"
             return tried
@@ -262,14 +319,33 @@ class Adapt:
                 tried.observed = self._observe_network(name, rows, train, held)
             else:
                 tried.observed = self._observe_numbers(name, rows, train, held, self.ratio)
+        except BudgetError as error:  # with more time it may do: not kept
+            tried.reason, tried.seconds = " ".join(str(error).split())[:200], time.perf_counter() - start
+            return tried
         except (GraftError, ValueError, np.linalg.LinAlgError) as error:
             tried.reason = " ".join(str(error).split())[:200]
         tried.seconds = time.perf_counter() - start
+        if name in self.networks:
+            self.done.keep_network(name, self.networks[name])
+        self.done.keep_observed(name, tried.observed, tried.seconds, tried.reason)
         return tried
+
+    def _like(self, rows: Matrices, held: np.ndarray) -> Observed:
+        """What is the same of every model: the rows, and a guess for outputs."""
+        sizes = rows.target.shape[0], len(held)
+        target, source = (np.full((size, rows.classes), 1.0 / rows.classes) for size in sizes)
+        return Observed(target, source, rows.y[held], rows.target, rows.source[held], self.ratio)
+
+    def _taken_up(self, name: str, *, failed: bool) -> bool:
+        """Whether a network that was trained before is there again, or was seen to fail."""
+        model = None if failed else self.done.network(name)
+        if model is not None:
+            self.networks[name] = model
+        return failed or model is not None
 
     def _observe_network(self, name: str, rows: Matrices, train: np.ndarray, held: np.ndarray) -> Observed:
         waiting = sum(ADAPTATIONS[one].trains for one in self.waiting)
-        setting = self._setting()
+        setting = self._setting(name)
         if self.clock.budget:  # as much for every network, and for one of them again on all rows
             setting = dataclasses.replace(setting, clock=self.clock.part((self.clock.left() - RESERVE) / (waiting + 2)))
         model = self._make(name).fit(self.domains.select(train), setting=setting)
@@ -289,70 +365,3 @@ class Adapt:
         if rule is None or not seen or own is None:
             return None
         return veto(own, seen, rule, base_name=found[base].label, level=self.config.level, seed=self.config.seed)
-
-    # -- record ------------------------------------------------------------------------------------------------------
-
-    def _record(
-        self,
-        rows: Matrices,
-        base: str,
-        rule: Rule | None,
-        verdict: Verdict | None,
-        model: BaseAdaptation,
-        seconds: float,
-    ) -> dict[str, Any]:
-        seed, level = self.config.seed, self.config.level
-        evidence = {} if verdict is None else {one.name: one for one in verdict.evidence}
-        vectors = getattr(model, "vectors_", None)
-        names = vectors.names() if hasattr(vectors, "names") else None
-        distance = a_distance(rows.source, rows.target, level=level, seed=seed)
-        gap = mmd(rows.source, rows.target, seed=seed)
-        why = "no time, or too few rows, to learn what evidence is worth: source only is returned"
-        return {
-            "returned": model.name,
-            "label": model.label,
-            "decision": "source only" if verdict is None else verdict.decision,
-            "sentence": why if verdict is None else verdict.sentence,
-            "base": base,
-            "classes": list(self.domains.source.task.classes),
-            "source": _facts(self.domains.source) | {"domains": self.domains.sources},
-            "target": _facts(self.domains.target),
-            "config": dataclasses.asdict(self.config),
-            "distance": {"a_distance": list(distance), "mmd": gap.value, "mmd_p": gap.p},
-            "shift": [dataclasses.asdict(one) for one in where_shift(rows.source, rows.target, names, level=level)],
-            "rule": None if rule is None else {
-                "criteria": list(rule.names), "threshold": rule.threshold if np.isfinite(rule.threshold) else None,
-                "rank": rule.rank, "harmful": rule.harmful, "kept": rule.kept, "error": rule.error, "shifts": rule.shifts,
-            },
-            "tried": [
-                {
-                    "name": one.name, "label": one.label, "seconds": one.seconds, "reason": one.reason,
-                    "evidence": dataclasses.asdict(evidence[one.label]) if one.label in evidence else None,
-                }
-                for one in self.tried
-            ],
-            "view": self._view(rows, base, model),
-            "seconds": self.clock.elapsed(),
-            "refit_seconds": seconds,
-        }  # fmt: skip
-
-    def _view(self, rows: Matrices, base: str, model: BaseAdaptation) -> dict[str, Any]:
-        """Both domains as source only sees them, and as the returned model does."""
-        seed, before = self.config.seed, next(one.observed for one in self.tried if one.name == base)
-        assert before is not None
-        found = {"before": view(rows.source, rows.target, rows.y, before.target_outputs.argmax(axis=1), seed=seed)}
-        if model.name == base:
-            return found
-        predicted = model.outputs(self.domains.target).argmax(axis=1)
-        if isinstance(model, FeatureAdaptation):
-            found["after"] = view(*model.seen(rows.source, rows.target), rows.y, predicted, seed=seed)
-        elif model.backbone_ is not None:
-            some = [evenly_spaced(len(data), SHOWN) for data in (self.domains.source, self.domains.target)]
-            both = zip((self.domains.source, self.domains.target), some, strict=True)
-            features = [encode(model.backbone_, data.take(one)).layer(-1) for data, one in both]
-            found["after"] = view(*features, rows.y[some[0]], predicted[some[1]], seed=seed)
-        return found
-
-
-def _facts(data: Dataset) -> dict[str, Any]:
-    return {"name": data.name, "rows": len(data), "notes": list(data.notes)}

@@ -36,6 +36,7 @@ class Config:
         max_size: Megabytes (10⁶ bytes) that it may take on disk.
         memory: Bytes that the run may take, or text such as ``"2GiB"``; None for what the machine, or the group of
             processes it runs in, has left.
+        ensemble: Whether a mean of several ways may be returned, which asks every one of them for every row.
     """
 
     budget: str | float | None = OF_EFFORT
@@ -48,6 +49,7 @@ class Config:
     max_latency: float | None = None
     max_size: float | None = None
     memory: str | int | None = None
+    ensemble: bool = False
 
     @property
     def bytes(self) -> int | None:

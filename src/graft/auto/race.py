@@ -63,6 +63,7 @@ def promoted(
     seconds: Callable[[Trial], float],
     left: float,
     seed: int,
+    level: float = BEHIND,
 ) -> list[Trial]:
     """The trials that go on; the others are stopped, with the reason.
 
@@ -75,10 +76,11 @@ def promoted(
         seconds: Predicted time that the rest of a trial takes.
         left: Seconds left for all.
         seed: Seed of the resamples.
+        level: Coverage of the interval beyond which a trial is behind.
     """
     staying = []
     for trial in trials:
-        rival = behind(trial, [*trials, *finished], task, y, level=BEHIND, seed=seed)
+        rival = behind(trial, [*trials, *finished], task, y, level=level, seed=seed)
         if rival:
             trial.state, trial.reason = "stopped", f"behind {rival} after {of}"
         else:

@@ -14,13 +14,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
+from graft.auto.ensembles import fit_members, mixed
 from graft.auto.limits import too_costly
-from graft.auto.race import promoted, rungs
+from graft.auto.race import BEHIND, CLEARLY, promoted, rungs
 from graft.auto.sources import find_sources
 from graft.auto.state import State
 from graft.auto.trials import Runner
+from graft.auto.unlabelled import apart, gain, noted, rival
 from graft.auto.ways import RESERVE, SEARCH_ROWS, SLACK, SPARE, Ways
-from graft.core.errors import BudgetError, GraftError, SourceError
+from graft.core.errors import BudgetError, DataError, GraftError, SourceError
 from graft.core.memory import is_shortage, memory_left
 from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
@@ -40,10 +42,11 @@ from graft.record import make_run
 from graft.sources.base import Backbone, open_model
 from graft.transfer.base import BaseTransfer
 from graft.transfer.cost import milliseconds, sample_of
-from graft.trust.guard import Verdict, guard
+from graft.trust.guard import Verdict
 
 SMALL = 2_000  # rows up to which every row is held out once (5 folds); above it one part is held out
 HELD_OUT = 0.2  # share held out above SMALL rows
+TINY, REPEATS = 200, 5  # rows up to which the folds are cut so often, for what needs no training
 RANK_SHARE = 0.4  # share of the time left that ranking may use
 LEAST = 160 << 20  # bytes without which nothing is begun
 PASS = 64 << 20  # bytes of a pass over rows; its batches become smaller where there are fewer
@@ -79,8 +82,11 @@ class AutoFit(State):
         unknown = [name for name in self.config.methods if name not in TRANSFERS]
         if unknown:
             TRANSFERS[unknown[0]]  # raises, naming the nearest
+        self.data, self.unlabelled = apart(self.data, self.unlabelled)
         self.ways, self.runner = Ways(self), Runner(self)
         self.clock = Clock(self.config.seconds, spent=self.spent)
+        if self.unlabelled:
+            self.data = dataclasses.replace(self.data, notes=noted(self.ways, self.unlabelled))
         self._check_memory()
         specs = self._sources()
         self._split()
@@ -95,9 +101,11 @@ class AutoFit(State):
         self._race()
         self._tune()
         chosen, verdict = self._choose()
-        model, fitted_rows = self._refit(chosen)
+        if self.config.ensemble:
+            chosen, verdict = mixed(self, self.runner, self._allowed(), chosen, verdict)
+        model, fitted_rows, chosen, verdict = self._refit(chosen, verdict)
         run = make_run(self, chosen, verdict, model, fitted_rows)
-        run.answer["advice"] = self.runner.advice()
+        run.answer |= {"advice": self.runner.advice(), "unlabelled": gain(self, chosen)}
         if self.history is not None:
             self.history.add(run, self.facts, weights={r.spec.uri: r.spec.weights_sha256 for r in self.ranking.rows})
         self.listener.on_answer(run)
@@ -119,7 +127,12 @@ class AutoFit(State):
             # few rows of a class allow fewer folds; those asked for by number are an error where they do not fit
             count = wanted if self.config.folds else fold_count(self.search, wanted)
             self.folds = make_folds(self.search, k=count, seed=self.config.seed)
-        self.trial_store = TrialStore(self.work, f"{self.search.fingerprint()}-{self.config.seed}-{wanted}")
+            if not self.config.folds and len(self.search) <= TINY:
+                with contextlib.suppress(DataError):  # another cut may not exist
+                    every = make_folds(self.search, k=count, seed=self.config.seed, repeats=REPEATS)
+                    self.again = [every[start : start + count] for start in range(count, len(every), count)]
+        seen = "-".join([self.search.fingerprint(), *(part.fingerprint() for part in self.unlabelled)])
+        self.trial_store = TrialStore(self.work, f"{seen}-{self.config.seed}-{wanted}")
         self.listener.on_data(self.data, data_facts(self.data))
 
     @property
@@ -146,6 +159,7 @@ class AutoFit(State):
                 seconds=self.runner.rest,
                 left=(self.clock.left() - RESERVE) * SLACK,
                 seed=self.config.seed,
+                level=CLEARLY if self.config.ensemble else BEHIND,  # what is a little behind may be a good member
             )
             for trial in waiting:
                 if trial in going:
@@ -227,7 +241,10 @@ class AutoFit(State):
                 usable.append(spec)
         self.listener.on_sources(usable, self.left_out, noticed)
         self.listener.on_plan(*self._plan(usable, passes))
-        self._passes_fit = sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
+        # a tagging ranks features of words, which it does not share with what is fitted on all sentences
+        self._passes_fit = (
+            not self.data.task.is_tagging and sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
+        )
         return usable
 
     def _plan(self, specs: list[ModelSpec], passes: list[float]) -> tuple[list[tuple[str, float]], int]:
@@ -288,10 +305,14 @@ class AutoFit(State):
 
     # -- choice ------------------------------------------------------------------------------------------------------
 
+    def _allowed(self) -> list[Trial]:
+        """What may be returned: the trials with a score, less what was run for comparison only."""
+        return [trial for trial in self.trials if trial.usable and self.ways.wanted(trial.candidate.transfer)]
+
     def _choose(self) -> tuple[Trial, Verdict]:
         """The best trial on the rows that all of its rivals predicted, unless the guard finds it no better."""
         usable = [trial for trial in self.trials if trial.usable]
-        allowed = [trial for trial in usable if self.ways.wanted(trial.candidate.transfer)]
+        allowed = self._allowed()
         if not allowed:
             failed = [trial for trial in self.trials if trial.reason]
             reasons = [f"{trial.candidate.name}: {trial.reason}" for trial in failed]
@@ -303,48 +324,66 @@ class AutoFit(State):
                 f"nothing could be fitted: {'; '.join(reasons[:3]) or 'no source reads the data'}", hint=hint
             )
         rows = np.flatnonzero(np.logical_and.reduce([trial.rows for trial in usable]))
-        task, y = self.search.task, self.search.y[rows]
-        best = max(allowed, key=lambda trial: score(task, y, trial.outputs[rows]))
-        simpler = [trial for trial in usable if _simpler(trial, best)]
+        found = self.runner.side_by_side(allowed, rows)
+        best = allowed[int(np.argmax([score(self.search.task, found.y, one) for one in found.outputs]))]
+        without = rival(best, usable, self.runner.value) if TRANSFERS[best.candidate.transfer].semi else None
+        simpler = [trial for trial in usable if _simpler(trial, best) or trial is without]
         simpler.sort(key=lambda trial: TRANSFERS[trial.candidate.transfer].simplicity)
-        verdict = guard(
-            task,
-            y,
-            best.outputs[rows],
-            [(trial.candidate.name, trial.outputs[rows]) for trial in simpler],
-            chosen_name=best.candidate.name,
-            groups=None if self.search.groups is None else self.search.groups[rows],
-            tried=len(allowed),
-            level=self.config.level,
-            seed=self.config.seed,
-        )
+        verdict = self.runner.compared(best, simpler, rows, tried=len(allowed))
         returned = {trial.candidate.name: trial for trial in allowed}.get(verdict.returned)
         if returned is None:  # the simpler one was run for comparison only
             asked = f"{verdict.sentence}; {best.candidate.name} is returned all the same, as --methods asks for it"
             return best, dataclasses.replace(verdict, returned=best.candidate.name, sentence=asked)
         return returned, verdict
 
-    def _refit(self, chosen: Trial) -> tuple[BaseTransfer, int]:
-        """Fit the chosen way on all rows, or on as many as the time left allows."""
+    def _refit(self, chosen: Trial, verdict: Verdict) -> tuple[BaseTransfer, int, Trial, Verdict]:
+        """Fit the chosen way on all rows, or on as many as the time left allows; of an ensemble, what there is time for."""
+        if not chosen.candidate.members:
+            model, rows = self._fit_on(chosen.candidate, self._affordable(chosen.candidate))
+        else:
+            place, whole = next(i for i, one in enumerate(self.trials) if one is chosen), chosen.candidate
+
+            def fit(member: Candidate) -> BaseTransfer:
+                return self._fit_on(member, self.data)[0]
+
+            found, chosen = fit_members(self, self.runner, chosen, fit)
+            if found is None:
+                model, rows = self._fit_on(chosen.candidate, self._affordable(chosen.candidate))
+            else:
+                model, rows = found, len(self.data)
+            if chosen.candidate is not whole:
+                if chosen.candidate.members:
+                    self.trials[place] = chosen
+                name = chosen.candidate.name
+                why = f"{verdict.sentence}; there was no time to fit all members on all rows: {name} is returned"
+                verdict = dataclasses.replace(verdict, returned=name, sentence=why)
+        model.calibrate(chosen.outputs[chosen.rows], self.search.y[chosen.rows])  # one pass: rows count once there
+        sample = sample_of(self.data)
+        self.latency = milliseconds(lambda: model.outputs(sample), len(sample))
+        return model, rows, chosen, verdict
+
+    def _affordable(self, candidate: Candidate) -> Dataset:
+        """All rows, or a sample for which there is time."""
         data = self.data
         left = (self.clock.left() - RESERVE) * SLACK
         if not math.isinf(left):
             rows = len(data)
-            while rows > len(self.folds[0][0]) and self.runner.predicted(chosen.candidate, rows) > max(left, 1.0):
+            while rows > len(self.folds[0][0]) and self.runner.predicted(candidate, rows) > max(left, 1.0):
                 rows = int(rows * 0.8)
             if rows < len(data):
                 keep = np.random.default_rng(self.config.seed).choice(len(data), rows, replace=False)
                 data = data.select(np.sort(keep))
+        return data
+
+    def _fit_on(self, candidate: Candidate, data: Dataset) -> tuple[BaseTransfer, int]:
+        """A candidate fitted on rows in the time left, and how many they are."""
+        left = self.clock.left()
         clock = Clock() if math.isinf(left) else self.clock.part(max(1.0, self.clock.left() - RESERVE / 2))
-        facts = repr((chosen.candidate.name, chosen.candidate.settings, len(data)))
+        facts = repr((candidate.name, candidate.settings, len(data)))
         digest = hashlib.sha256(facts.encode()).hexdigest()[:12]  # another plan must not take up this training
         checkpoint = self.work / f"refit-{digest}.safetensors" if self.work else None
         setting = dataclasses.replace(self.setting(clock), checkpoint=checkpoint)
-        model = chosen.candidate.make().fit(data, setting=setting)
-        model.calibrate(chosen.outputs[chosen.rows], self.search.y[chosen.rows])
-        sample = sample_of(data)
-        self.latency = milliseconds(lambda: model.outputs(sample), len(sample))
-        return model, len(data)
+        return candidate.make().fit(data, setting=setting), len(data)
 
 
 def _simpler(trial: Trial, best: Trial) -> bool:

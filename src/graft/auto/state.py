@@ -27,9 +27,11 @@ class State:
         work: Folder of what a killed run takes up again; None for none.
         spent: Seconds that an earlier, interrupted part used.
         history: Finished runs, which this one begins with and joins; None for neither.
+        unlabelled: Rows without a label, for the ways that learn from them too.
         clock: The budget.
         search: The rows on which sources and ways are compared.
         folds: Positions (train, test) in them.
+        again: Other folds, for what needs no training where rows are few.
         trials: What was tried, in this order.
         ranking: Of the sources.
         left_out: Sources that were not considered, with the reason.
@@ -45,9 +47,11 @@ class State:
     work: Path | None = None
     spent: float = 0.0
     history: History | None = None
+    unlabelled: tuple[Dataset, ...] = ()
     clock: Clock = field(init=False)
     search: Dataset = field(init=False)
     folds: Folds = field(init=False)
+    again: list[Folds] = field(default_factory=list, init=False)
     trials: list[Trial] = field(default_factory=list, init=False)
     trial_store: TrialStore = field(init=False)
     ranking: Ranking = field(default_factory=lambda: Ranking(()), init=False)
@@ -58,4 +62,6 @@ class State:
 
     def setting(self, clock: Clock | None = None) -> Setting:
         """The surroundings of a fit."""
-        return Setting(clock=clock or self.clock, progress=self.listener.progress, store=self.store)
+        return Setting(
+            clock=clock or self.clock, progress=self.listener.progress, store=self.store, unlabelled=self.unlabelled
+        )

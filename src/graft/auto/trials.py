@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,12 +12,16 @@ from graft.auto.race import CLEARLY, behind
 from graft.auto.state import State
 from graft.auto.ways import RESERVE, SLACK, SPARE
 from graft.core.memory import memory_left
+from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset
 from graft.evaluate.metrics import score
-from graft.evaluate.search import Candidate, Trial, advance
+from graft.evaluate.passes import Passes, stacked
+from graft.evaluate.search import Candidate, Trial, Use, advance, again
 from graft.transfer.base import BaseTransfer
+from graft.trust.guard import Verdict, guard
 
 NAMED = 3  # ways whose budgets are named
+REPEATING = 0.1  # of the time left that predicting the rows again may use
 
 
 class Runner:
@@ -41,7 +46,7 @@ class Runner:
 
     def advance_to(self, trial: Trial, upto: int) -> None:
         """Go on with a trial, unless it needs more time or memory than is left."""
-        reason = self._refused(trial)
+        reason = self.refused(trial)
         if reason:
             trial.state, trial.reason = "stopped" if trial.folds else "skipped", reason
         else:
@@ -58,10 +63,22 @@ class Runner:
                 beyond=self._beyond if self._limited else None,
             )
             self._learn(trial)
+            self._repeat(trial)
         if trial.state != "waiting":
             self.state.listener.on_trial(trial, self.interval(trial))
 
-    def _refused(self, trial: Trial) -> str:
+    def _repeat(self, trial: Trial) -> None:
+        """Predict the few rows again with other folds, where nothing is trained: what is chosen hangs less on the cut."""
+        if not trial.usable or TRANSFERS[trial.candidate.transfer].effort != "probe":
+            return
+        once = trial.quickest * trial.folds  # the first fold may have opened what the others find open
+        for number, folds in enumerate(self.state.again, 1):
+            if once > REPEATING * (self.state.clock.left() - RESERVE) / len(self.state.again):
+                return
+            setting, store = self.state.setting(), self.state.trial_store
+            again(trial, self.state.search, folds, setting=setting, store=store, number=number)
+
+    def refused(self, trial: Trial) -> str:
         """Why the rest of a trial, and a fit on all rows after it, cannot be afforded; empty if it can."""
         candidate = trial.candidate
         needed = self.rest(trial) + self.predicted(candidate, len(self.state.data))
@@ -116,15 +133,39 @@ class Runner:
     def _limited(self) -> bool:
         return self.state.config.max_latency is not None or self.state.config.max_size is not None
 
-    def _beyond(self, model: BaseTransfer, rows: Dataset) -> str:
+    def _beyond(self, model: BaseTransfer, rows: Dataset) -> Use:
         return beyond(model, rows, self.state.config)
 
     def value(self, trial: Trial) -> float | None:
         """Score of a finished trial on all rows that are held out."""
         if not trial.usable:
             return None
-        rows = np.flatnonzero(trial.rows)
-        return score(self.state.search.task, self.state.search.y[rows], trial.outputs[rows])
+        found = self.side_by_side([trial], np.flatnonzero(trial.rows))
+        return score(self.state.search.task, found.y, found.outputs[0])
+
+    def side_by_side(self, trials: Sequence[Trial], rows: np.ndarray) -> Passes:
+        """Held-out outputs of trials on rows that all of them predicted."""
+        data = self.state.search
+        assert data.y is not None
+        groups = None if data.groups is None else data.groups[rows]
+        return stacked(data.y[rows], [trial.passes(rows) for trial in trials], groups)
+
+    def compared(self, chosen: Trial, simpler: Sequence[Trial], rows: np.ndarray, *, tried: int = 1) -> Verdict:
+        """What the guard says of a trial beside others, the simplest first, on rows that all of them predicted."""
+        found = self.side_by_side([chosen, *simpler], rows)
+        names = [trial.candidate.name for trial in simpler]
+        return guard(
+            self.state.search.task,
+            found.y,
+            found.outputs[0],
+            list(zip(names, found.outputs[1:], strict=True)),
+            chosen_name=chosen.candidate.name,
+            groups=found.groups,
+            repeats=found.count,
+            tried=tried,
+            level=self.state.config.level,
+            seed=self.state.config.seed,
+        )
 
 
 def _duration(seconds: float) -> str:

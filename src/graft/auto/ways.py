@@ -29,12 +29,15 @@ SEARCH_ROWS = 20_000  # rows on which sources and ways are compared; the winner 
 LEVELS = ("probe", "fast", "thorough")  # of effort, each with the ways of those before it
 BASELINES = ("majority", "classical")
 OWN = (*BASELINES, "probe", "finetune", "scratch")  # ways whose candidates are made here one by one
+WORTH = 0.1  # rows without a label, over those with one, from which it is worth trying to learn from them
+SEMI_SHARE, FEWEST = 0.3, 500  # of the time left that a way with unlabelled rows may use; least such rows
 LAYERS = 12  # of a source that is not open, at most, as far as what a probe takes is concerned
 UPPER = (
     2 / 3
 )  # of the blocks of a text source that fine-tuning trains, at twice the rate: as good, for two thirds of the time
 UPPER_AT = 4  # blocks from which that is so
 UPPER_LR = 2.4e-4
+TAGGING = {"lr": 4e-4, "batch_size": 16}  # of fine-tuning on sentences, chosen on the development part of CoNLL-2003
 
 
 class Ways:
@@ -45,8 +48,10 @@ class Ways:
         self.costs: dict[str, Cost] = {}
 
     def wanted(self, method: str) -> bool:
-        """Whether a way is named, or, where none is, belongs to the effort."""
+        """Whether a way is named, or, where none is, belongs to the effort and finds the rows that it learns from."""
         named, level = self.state.config.methods, TRANSFERS[method].effort
+        if TRANSFERS[method].semi and sum(map(len, self.state.unlabelled)) < WORTH * len(self.state.data):
+            return method in named
         return method in named or (not named and level in LEVELS[: LEVELS.index(self.state.config.effort) + 1])
 
     @property
@@ -62,7 +67,7 @@ class Ways:
         task = self.state.data.task
         for name in BASELINES:
             if name == "majority" or self.wanted(name):
-                each = 0.0 if name == "majority" else 2e-5 * task.outputs
+                each = 0.0 if name == "majority" else 2e-3 if task.is_tagging else 2e-5 * task.outputs
                 label = TRANSFERS[name].called(task)
                 yield Candidate(name, label=label, seconds=lambda rows, each=each: each * rows)
 
@@ -76,7 +81,7 @@ class Ways:
         for row in self.shortlist(1):
             if task.is_classification and task.outputs >= MANY_CLASSES and len(self.state.data) <= SEARCH_ROWS:
                 yield self.of("probe", row, loss="logistic")
-            if self._thorough:
+            if self._thorough and not task.is_tagging:
                 yield self.of("probe", row, layers="mix")
                 yield self.of("probe", row, head="knn")
                 if task.is_classification:
@@ -90,6 +95,8 @@ class Ways:
                 if not TRANSFERS["finetune"].fits(row.spec):
                     upper = self.upper(row)
                     yield self.of("finetune", row, **upper, **self._seed)
+                    if self._thorough and place == 0 and self.state.data.task.is_tagging:
+                        yield self.of("finetune", row, **upper, **self._seed, crf=True)
                     if upper and self._thorough and place == 0:
                         yield self.of("finetune", row, **self._seed)
         if self.wanted("scratch"):
@@ -97,11 +104,12 @@ class Ways:
             yield Candidate("scratch", self._seed, memory=TRAINING, share=0.5 if alone else 0.3)
 
     def upper(self, row: RankRow) -> dict[str, Any]:
-        """Settings by which the upper blocks of a text source are trained, the others run once; none for all blocks."""
+        """Settings by which the upper blocks of a text source are trained, the others run once; all of them where few."""
         count = len(self.cost(row).weights) - 1
+        words = TAGGING if self.state.data.task.is_tagging else {}
         if row.spec.modality != "text" or count < UPPER_AT:
-            return {}
-        return {"blocks": round(UPPER * count), "lr": UPPER_LR}
+            return words
+        return {"blocks": round(UPPER * count), "lr": UPPER_LR} | words
 
     def others(self) -> Iterator[Candidate]:
         """Every other way, plug-ins too: those without a source, and the others on the first source that fits them."""
@@ -119,7 +127,7 @@ class Ways:
             if not fitting and state.config.methods == (name,):  # the error says why the only way found nothing
                 state.left_out += [(row.spec, reason) for row, reason in fits]
             for row in fitting[:1]:
-                yield self.of(name, row)
+                yield self._thinned(self.of(name, row)) if transfer.semi else self.of(name, row)
 
     def shortlist(self, most: int) -> list[RankRow]:
         """The first source and those it cannot be separated from, at most ``most``."""
@@ -139,12 +147,39 @@ class Ways:
             return Candidate(method, settings, row.spec, seconds=take, memory=memory)
         transfer, cost, task = TRANSFERS[method](row.spec, **settings), self.cost(row), self.state.data.task
 
+        others = self._others(transfer)
+        each = others * row.cost / (len(self.state.folds) + 1)  # their pass serves all folds and the fit after them
+
         def seconds(rows: int) -> float:
             work = transfer.workload(rows, task)
-            return transfer.seconds(rows) if work is None else cost.seconds(work)
+            return each + transfer.seconds(rows + others) if work is None else cost.seconds(work)
 
         memory = cost.bytes(transfer.workload(len(self.state.data), task) or Workload(1, 1))
         return Candidate(method, settings, row.spec, seconds=seconds, memory=memory, share=0.5)
+
+    def _others(self, transfer: Any) -> int:
+        """Rows without a label that a transfer would learn from."""
+        if not transfer.semi:
+            return 0
+        return min(sum(map(len, self.state.unlabelled)), getattr(transfer, "max_rows", SEARCH_ROWS))
+
+    def _thinned(self, candidate: Candidate) -> Candidate:
+        """A way that learns from rows without a label, from as many of them as there is time for."""
+        state, settings = self.state, candidate.settings
+        left = (state.clock.left() - RESERVE) * SLACK * SEMI_SHARE
+        transfer: Any = TRANSFERS[candidate.transfer]()
+        if "max_rows" not in transfer.get_params(deep=False) or transfer.workload(1, state.data.task) is not None:
+            return candidate  # its time does not hang on how many they are
+        most = self._others(transfer)
+        while most > FEWEST:
+            if (
+                sum(candidate.seconds(len(train)) for train, _ in state.folds) + candidate.seconds(len(state.data))
+                < left
+            ):
+                break
+            most = max(FEWEST, most // 2)
+            candidate = self.other(candidate, {**settings, "max_rows": most})
+        return candidate
 
     def other(self, candidate: Candidate, settings: dict[str, Any]) -> Candidate:
         """The same way and source with other settings."""

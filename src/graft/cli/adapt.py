@@ -29,7 +29,9 @@ def adapt(
     budget: Budget = "5m",
     level: Level = 0.9,
     seed: Natural = 0,
+    vocabulary: Path | None = None,
     out: Path | None = None,
+    resume: Flag = False,
     overwrite: Flag = False,
     cache: bool = True,
     quiet: Flag = False,
@@ -70,8 +72,12 @@ def adapt(
         Confidence level of the intervals and of the veto.
     seed
         Seed of everything random.
+    vocabulary
+        Words of sparse counts, one per line in the order of the features: the report names them.
     out
         Folder to write; runs/TARGET-adapted if not given.
+    resume
+        Go on with an interrupted run of the same command.
     overwrite
         Replace the folder if it exists.
     cache
@@ -93,10 +99,12 @@ def adapt(
 
     files = (source, target, *others)
     config = AdaptConfig(budget=budget, methods=tuple(methods), model=model, level=level, seed=seed)
-    out = out or free_name(Path("runs") / f"{Path(files[-1]).name.split('.')[0]}-adapted", resume=False)
+    words = _words(vocabulary) if vocabulary else None
+    out = out or free_name(Path("runs") / f"{Path(files[-1]).name.split('.')[0]}-adapted", resume=resume)
     facts = {"files": [str(Path(file).resolve()) for file in files], "label": label, "few": few, "score": score}
-    folder = RunFolder(out, {**facts, "seed": seed}, resume=False, overwrite=overwrite)
-    clock = Clock(parse_budget(budget))
+    facts |= {"encoding": encoding, "methods": methods, "model": model, "level": level, "seed": seed}
+    folder = RunFolder(out, facts, resume=resume, overwrite=overwrite)
+    clock = Clock(parse_budget(budget), spent=folder.spent)
     try:
         with Screen(quiet=quiet, clock=clock) as screen:
             reading = {"label": label, "encoding": encoding, "workdir": folder.partial / "data"}
@@ -109,7 +117,7 @@ def adapt(
                     screen.line(f"[dim]· {escape(note)}[/dim]")
             screen.heading("Methods")
             store, told = Store() if cache else None, lambda one: _line(screen, one)
-            run = Adapt(domains, config, store, screen.progress, told, spent=clock.elapsed())
+            run = Adapt(domains, config, store, screen.progress, told, clock.elapsed(), folder.work, words)
             model_, record = run.run()
             record |= {"command": join(["graft", *typed]), "version": __version__}
             record |= {"scores": _scores(run, model_, record, truth, level)}
@@ -124,6 +132,17 @@ def adapt(
     screen.facts("next", escape(f"graft predict {folder.out} NEW_DATA --out predictions.csv"), always=True)
 
 
+def _words(vocabulary: Path) -> list[str]:
+    """The lines of a vocabulary."""
+    from graft.core.errors import DataError
+
+    try:
+        return vocabulary.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        what = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror or str(error)
+        raise DataError(f"the vocabulary cannot be read: {what}", where=str(vocabulary)) from None
+
+
 def _read(
     sources: tuple[str, ...], target: str, few: str | None, score: str | None, reading: dict[str, Any]
 ) -> tuple[Domains, Dataset | None]:
@@ -133,7 +152,7 @@ def _read(
     from graft.adaptation.domains import pair
     from graft.data.joined import join
 
-    first = load_data(sources[0], **reading)
+    first = load_data(sources[0], **reading).one_label_per_row("graft adapt")
     later = {key: value for key, value in reading.items() if key != "label"} | {"like": first}
     read = [first, *(load_data(file, **later) for file in sources[1:])]
     whole = read[0] if len(read) == 1 else join(read)

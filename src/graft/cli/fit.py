@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from graft.cli.app import Budget, Flag, Level, Many, Natural, Positive, app, load_data, typed
 from graft.core.errors import OutputError
@@ -11,7 +11,7 @@ from graft.core.errors import OutputError
 if TYPE_CHECKING:
     from graft.core.folder import RunFolder
     from graft.core.runtime import Clock
-    from graft.core.types import Run
+    from graft.core.types import Dataset, Run
     from graft.transfer.base import BaseTransfer
 
 
@@ -22,8 +22,10 @@ def fit(
     label: str | None = None,
     inputs: Many = (),
     group: str | None = None,
-    task: Literal["classification", "regression"] | None = None,
-    modality: Literal["text", "image", "audio", "table"] | None = None,
+    unlabelled: Path | None = None,
+    task: Literal["classification", "regression", "tagging"] | None = None,
+    modality: Literal["text", "image", "audio", "sequence", "series", "table"] | None = None,
+    strands: Literal["one", "both"] = "one",
     encoding: str = "utf-8",
     bad_rows: Literal["error", "drop"] = "error",
     effort: Literal["probe", "fast", "thorough"] = "fast",
@@ -31,6 +33,7 @@ def fit(
     memory: str | None = None,
     max_latency: Positive | None = None,
     max_size: Positive | None = None,
+    ensemble: Flag = False,
     models: Many = (),
     methods: Many = (),
     folds: Natural = 0,
@@ -48,21 +51,25 @@ def fit(
     Parameters
     ----------
     data
-        CSV, TSV, JSON lines, Parquet or svmlight file, or a folder with one folder of pictures or sounds per class.
+        CSV, TSV, JSON lines, Parquet, svmlight, FASTA or .ts file, or a folder with one folder of pictures, sounds or series per class.
     label
         Label column; found by its name if not given.
     inputs
         Input columns; found if not given. Several text columns are read as pairs.
     group
         Column whose values are never split between training and test (patient, user …).
+    unlabelled
+        File or folder of rows without a label that ways may learn from too, beside those of the data whose label is empty.
     task
-        classification or regression; read off the labels if not given.
+        classification, regression or tagging (of words); read off the data if not given.
     modality
-        text, image, audio or table; guessed if not given.
+        text, image, audio, sequence (DNA, RNA, protein), series (in time) or table; guessed if not given.
+    strands
+        both: the other strand of DNA has the same class, so it is learned from and asked too; never for splice sites.
     encoding
         Encoding of text files, for example gb18030.
     bad_rows
-        error names the rows that cannot be read; drop leaves them out.
+        error names the rows that cannot be read; drop leaves them out, and rows without a label too.
     effort
         probe: nothing is trained, 30 s; fast: the ways that win most often, 2 min; thorough: all ways, and the settings of the best are searched, 15 min.
     budget
@@ -73,6 +80,8 @@ def fit(
         Milliseconds per row that the model may take on this machine, many rows at a time.
     max_size
         Megabytes that the model may take on disk.
+    ensemble
+        Return the mean of several ways if it is better beyond noise; it takes the time and the room of all of them.
     models
         Sources to consider: URIs (hf:NAME, sbert:NAME, file:RUN) or folders; all that are within reach if not given.
     methods
@@ -106,20 +115,22 @@ def fit(
 
     searching = {
         "models": models, "methods": methods, "folds": folds, "level": level, "seed": seed, "effort": effort,
-        "max_latency": max_latency, "max_size": max_size, "memory": memory,
+        "max_latency": max_latency, "max_size": max_size, "memory": memory, "ensemble": ensemble,
     }  # fmt: skip
     config = Config(budget, **searching)
     _ = config.bytes  # what is no size is said before anything is written
     clock = Clock(config.seconds)
     reading = {
         "label": label, "inputs": inputs or None, "group": group, "task": task, "modality": modality,
-        "encoding": encoding, "bad_rows": bad_rows,
+        "strands": strands, "encoding": encoding, "bad_rows": bad_rows,
     }  # fmt: skip
-    if not Path(data).exists():
-        load_data(data)  # raises the line about the missing file before anything is written
+    for place in filter(None, (data, unlabelled)):
+        if not Path(place).exists():
+            load_data(str(place))  # raises the line about the missing file before anything is written
     name = Path(data).resolve().name.split(".")[0] or "data"
     out = out or free_name(Path("runs") / name, resume=resume)
     facts = {"data": str(Path(data).resolve()), **reading, **searching}
+    facts |= {"unlabelled": str(unlabelled.resolve())} if unlabelled else {}
     folder = RunFolder(out, facts, resume=resume, overwrite=overwrite)
     try:
         from graft.auto.run import AutoFit
@@ -128,11 +139,11 @@ def fit(
         from graft.screen import Screen
 
         with Screen(quiet=quiet, clock=Clock(clock.budget, spent=folder.spent + clock.elapsed())) as screen:
-            table = load_data(data, **reading, workdir=folder.partial / "data")
+            table, others = _rows(data, unlabelled, reading, folder.partial)
             spent = folder.spent + clock.elapsed()
             store = Store(None if cache else folder.partial / "features")
             past = History() if history else None
-            auto = AutoFit(table, config, store, screen, folder.work, spent, past)
+            auto = AutoFit(table, config, store, screen, folder.work, spent, past, others)
             model, run = auto.run()
             run.config |= {"command": join(["graft", *typed]), "data": data}
             _write(model, run, folder, clock)
@@ -141,6 +152,18 @@ def fit(
         raise
     screen.facts("report", escape(str(folder.out / "report.html")), always=True)
     screen.facts("next", escape(f"graft predict {quote(str(folder.out))} NEW_DATA --out predictions.csv"), always=True)
+
+
+def _rows(
+    data: str, unlabelled: Path | None, reading: dict[str, Any], folder: Path
+) -> tuple[Dataset, tuple[Dataset, ...]]:
+    """The data, rows without a label among them unless bad ones are dropped; and the other rows without a label."""
+    partly = reading["bad_rows"] == "error" and not Path(data).is_dir()
+    table = load_data(data, **reading, partly=partly, workdir=folder / "data")
+    if unlabelled is None:
+        return table, ()
+    options = {"encoding": reading["encoding"], "bad_rows": reading["bad_rows"], "labelled": False, "like": table}
+    return table, (load_data(str(unlabelled), **options, workdir=folder / "unlabelled"),)
 
 
 def _write(model: BaseTransfer, run: Run, folder: RunFolder, clock: Clock) -> None:

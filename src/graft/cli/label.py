@@ -39,7 +39,7 @@ def label(
     test: str | None = None,
     models: Many = (),
     task: Literal["classification", "regression"] | None = None,
-    modality: Literal["text", "image", "audio", "table"] | None = None,
+    modality: Literal["text", "image", "audio", "sequence", "series", "table"] | None = None,
     encoding: str = "utf-8",
     budget: Budget = "5m",
     level: Level = 0.9,
@@ -88,7 +88,7 @@ def label(
     task
         classification or regression; read off the labels if not given.
     modality
-        text, image, audio or table; guessed if not given.
+        text, image, audio, sequence, series or table; guessed if not given.
     encoding
         Encoding of text files.
     budget

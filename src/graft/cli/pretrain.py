@@ -33,6 +33,7 @@ def pretrain(
     flip: bool | None = None,
     inputs: str | None = None,
     label: str | None = None,
+    modality: Literal["text", "image", "audio", "sequence", "series", "table"] | None = None,
     unit: Literal["auto", "subword", "word", "character"] | None = None,
     vocabulary: Count | None = None,
     length: Count | None = None,
@@ -61,7 +62,7 @@ def pretrain(
     ----------
     data
         Text file (.txt, a row per line), CSV, TSV, JSON lines or Parquet; .gz after it for the text forms.
-        Or a folder of pictures or sounds.
+        Or a folder of pictures or sounds, or sequences in FASTA.
     objective
         masked fills blanks, next says what comes next, contrastive tells views of pictures apart, gan draws pictures,
         clusters groups them, pca projects pictures or tables, vectors makes word vectors, supervised learns from labels,
@@ -92,6 +93,8 @@ def pretrain(
         Column to learn from; found if not given.
     label
         Column of labels, for supervised and semi (cells may be empty); clusters are compared with it, others leave it out.
+    modality
+        text, image, audio, sequence, series or table; guessed if not given.
     unit
         subword, word or character; auto, the default, takes characters for scripts without spaces and for DNA.
     vocabulary
@@ -161,6 +164,7 @@ def pretrain(
         "objective": objective,
         "inputs": inputs,
         "label": label,
+        "modality": modality,
         "encoding": encoding,
         **options,
     }
@@ -171,7 +175,7 @@ def pretrain(
             reads = forms[0].labels
             rows = load_data(
                 data, labelled=bool(reads) and (reads != "compared" or label is not None), partly=reads != "all",
-                label=label, inputs=inputs, encoding=encoding, workdir=folder.partial / "data",
+                label=label, inputs=inputs, modality=modality, encoding=encoding, workdir=folder.partial / "data",
             )  # fmt: skip
             form = next((form for form in forms if rows.task.modality in form.encoders), forms[0])
             _check(objective, [form], given)

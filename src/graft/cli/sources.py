@@ -69,7 +69,10 @@ def rank(
 
 @app.command(name="models")
 def list_sources(
-    *, models: Many = (), modality: Literal["text", "image", "audio", "table"] | None = None, json: Flag = False
+    *,
+    models: Many = (),
+    modality: Literal["text", "image", "audio", "sequence", "series", "table"] | None = None,
+    json: Flag = False,
 ) -> None:
     """List the sources within reach: installed packages with weights, folders, the Hugging Face cache.
 
@@ -78,7 +81,7 @@ def list_sources(
     models
         Further folders; GRAFT_MODELS names folders too.
     modality
-        Only sources for text, image, audio or table.
+        Only sources for text, image, audio, sequence, series or table.
     json
         Print JSON.
     """

@@ -14,8 +14,19 @@ if TYPE_CHECKING:
 
 
 @app.command
-def predict(run: Path, data: str, *, out: Path | None = None, encoding: str = "utf-8", overwrite: Flag = False) -> None:
+def predict(
+    run: Path,
+    data: str,
+    *,
+    out: Path | None = None,
+    encoding: str = "utf-8",
+    coverage: Level | None = None,
+    format: Literal["csv", "jsonl", "conll", "html"] | None = None,  # noqa: A002  (the option is called so)
+    overwrite: Flag = False,
+) -> None:
     """Predict every row of a file; CSV with the columns prediction and p_CLASS, in the order of the rows.
+
+    Tagged sentences are JSON lines with the text and its spans, columns of CoNLL, or a page with coloured spans.
 
     Rows that cannot be read stay in place with an empty prediction and are named on standard error.
 
@@ -29,12 +40,16 @@ def predict(run: Path, data: str, *, out: Path | None = None, encoding: str = "u
         File to write; standard output if not given.
     encoding
         Encoding of text files.
+    coverage
+        Share of rows whose truth is to be held (0.9): a column set with so many classes as that takes, a|b, or the columns low and high of a value.
+    format
+        Of tagged sentences: jsonl, conll or html; read off the ending of the file's name if not given.
     overwrite
         Replace the file if it exists.
     """
     from graft.predict import predict_file
 
-    bad = predict_file(run, data, out, encoding=encoding, overwrite=overwrite)
+    bad = predict_file(run, data, out, encoding=encoding, overwrite=overwrite, coverage=coverage, form=format)
     for row, reason in bad[:10]:
         print(f"row {row + 1} of {Path(data).name}: {reason}; its prediction is empty", file=sys.stderr)
     if len(bad) > 10:
@@ -50,6 +65,7 @@ def evaluate(
     encoding: str = "utf-8",
     level: Level = 0.9,
     rename: Many = (),
+    coverage: Level | None = None,
     json: Flag = False,
 ) -> None:
     """Score a run, or a source with classes of its own, on labelled data.
@@ -68,19 +84,25 @@ def evaluate(
         Confidence level of the intervals.
     rename
         For a source: pairs LABEL=CLASS where the data call a class by another name (ants=ant bees=bee).
+    coverage
+        For a run: check its sets of classes, or intervals of values, at this coverage (0.9).
     json
         Print JSON.
     """
     from graft.predict import evaluate_model
     from graft.screen import interval, metric_name, print_json
 
-    facts = evaluate_model(model, data, label=label, encoding=encoding, level=level, rename=dict(map(_pair, rename)))
+    pairs = dict(map(_pair, rename))
+    facts = evaluate_model(model, data, label=label, encoding=encoding, level=level, rename=pairs, coverage=coverage)
     if json:
         print_json(facts)
         return
     print(f"{facts['name']} on {facts['data']}: {facts['rows']:,} rows")
     for name, value in facts["metrics"].items():
         print(f"  {metric_name(name):<20} {interval(value)}")
+    for row in facts.get("per_class", ()):
+        shares = "  ".join(f"{name} {row[name]:.3f}" for name in ("precision", "recall", "f1"))
+        print(f"    {row['class']:<18} {shares}  ({row['support']:,} spans, {row['predicted']:,} predicted)")
     print("".join(f"  {note}\n" for note in facts["notes"]), end="")
 
 

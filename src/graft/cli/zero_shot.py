@@ -30,7 +30,7 @@ def zero_shot(
     background: str | None = None,
     attribute_table: Path | None = None,
     seen: str | None = None,
-    method: Literal["eszsl", "dap"] = "eszsl",
+    method: Literal["dap", "eszsl"] = "dap",
     only_unseen: Flag = False,
     encoding: str = "utf-8",
     level: Level = 0.9,
@@ -74,7 +74,7 @@ def zero_shot(
     seen
         Labelled rows of some of these classes.
     method
-        With --attribute-table: eszsl (a bilinear map) or dap (a model of each attribute).
+        With --attribute-table: dap (a model of each attribute) or eszsl (a bilinear map).
     only_unseen
         With --attribute-table: predict only classes without labelled rows.
     encoding
@@ -157,6 +157,7 @@ def _by_words(
     from graft.core.registry import ZERO_SHOTS
 
     rows = load_data(data, label=label, labelled=options["classes"] is None, **reading)
+    rows = rows.one_label_per_row("graft zero-shot")
     more = load_data(background, labelled=False, encoding=reading["encoding"]) if background else None
     return ZERO_SHOTS["zero_shot"](**options).fit(rows, background=more, setting=setting)
 

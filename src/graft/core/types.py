@@ -18,7 +18,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from graft.core import spans
 from graft.core.errors import DataError
+from graft.core.ragged import flat
 
 IMBALANCE = 3.0  # largest class over smallest class from which accuracy misleads and macro F1 is the metric
 
@@ -28,10 +30,11 @@ class Task:
     """What is asked for.
 
     Attributes:
-        kind: ``"classification"`` or ``"regression"``.
+        kind: ``"classification"``, ``"regression"``, or ``"tagging"``: spans of words, see ``graft.core.spans``.
         modality: ``"text"``, ``"image"``, ``"audio"``, ``"table"`` or ``"counts"`` (sparse features).
-        classes: Class names in output order; empty for regression.
-        metric: Name of the metric that decides: ``"accuracy"``, ``"macro_f1"`` or ``"r2"``; larger is better.
+        classes: Class names in output order, the BIO tags of a tagging; empty for regression.
+        metric: Name of the metric that decides: ``"accuracy"``, ``"macro_f1"``, ``"r2"`` or ``"entity_f1"``; larger is
+            better.
         target: Name of the label column, for messages and predictions.
         center: Mean of the training targets (regression).
         scale: Standard deviation of the training targets (regression); 1 if they are constant.
@@ -55,13 +58,23 @@ class Task:
 
     @property
     def outputs(self) -> int:
-        """Number of model outputs: one per class, or 1 for regression."""
-        return len(self.classes) if self.kind == "classification" else 1
+        """Number of model outputs: one per class (for a tagging of every word), or 1 for regression."""
+        return len(self.classes) or 1
 
     @property
     def is_classification(self) -> bool:
         """Whether the targets are classes."""
         return self.kind == "classification"
+
+    @property
+    def is_tagging(self) -> bool:
+        """Whether rows are sentences, their targets a tag per word, and outputs (n,) arrays (T_i, C)."""
+        return self.kind == "tagging"
+
+    @property
+    def of_parts(self) -> Task:
+        """The classification of single words that a tagging is made of; every other task itself."""
+        return dataclasses.replace(self, kind="classification", metric="accuracy") if self.is_tagging else self
 
     @classmethod
     def infer(cls, y: np.ndarray, *, modality: str, kind: str | None = None, target: str = "label") -> Task:
@@ -86,8 +99,13 @@ class Task:
             if scale == 0:
                 raise DataError(f"all values of {target!r} are equal", hint="there is nothing to learn")
             return cls("regression", modality, (), "r2", target, float(numbers.mean()), scale)
+        if kind == "tagging":
+            types = {span[2] for tags in values for span in spans.to_spans(tags)}
+            if not types:
+                raise DataError(f"no span in {target!r}", hint="every tag is O: there is nothing to learn")
+            return cls("tagging", modality, spans.tags_of(sorted(types)), "entity_f1", target)
         if kind != "classification":
-            raise DataError(f"unknown task {kind!r}", hint="use classification or regression")
+            raise DataError(f"unknown task {kind!r}", hint="use classification, regression or tagging")
         names, counts = np.unique(_as_names(values), return_counts=True)
         if len(names) < 2:
             found = repr(str(names[0])) if len(names) else "no label"
@@ -96,11 +114,19 @@ class Task:
         return cls("classification", modality, tuple(map(str, names)), metric, target)
 
     def encode(self, y: Sequence[Any] | np.ndarray) -> np.ndarray:
-        """Turn labels into ``int64`` class indices, or standardised ``float64`` targets.
+        """Turn labels into ``int64`` class indices, an array of them per sentence, or standardised ``float64`` targets.
 
         Raises:
             DataError: A label is not among the classes.
         """
+        if self.is_tagging:
+            tags, strange = spans.encode(y, self.classes)
+            if strange is not None:
+                hint = f"its spans are {', '.join(spans.types_of(self.classes))}"
+                raise DataError(
+                    f"{strange[1]!r} is not a tag of the model", where=f"sentence {strange[0] + 1}", hint=hint
+                )
+            return tags
         if not self.is_classification:
             return (np.asarray(y, dtype=np.float64) - self.center) / self.scale
         index = {name: i for i, name in enumerate(self.classes)}
@@ -116,7 +142,12 @@ class Task:
         return np.fromiter((index[name] for name in names.tolist()), dtype=np.int64, count=len(names))
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Turn outputs (B, C) into class names, or (B,) standardised values into the original unit."""
+        """Turn outputs (B, C) into class names, (B,) standardised values into the original unit.
+
+        Of a tagging: (B,) arrays (T_i, C) of probabilities into lists of tags, the likeliest that are valid together.
+        """
+        if self.is_tagging:
+            return spans.decode(spans.best_tags(outputs), self.classes)
         if self.is_classification:
             winners: np.ndarray = np.asarray(self.classes, dtype=object)[np.asarray(outputs).argmax(axis=1)]
             return winners
@@ -127,15 +158,22 @@ class Task:
         """Loss per row (B,) of torch outputs (B, C): cross-entropy, or squared error of standardised targets.
 
         Args:
-            outputs: Logits (B, C), or values (B, 1).
+            outputs: Logits (B, C), of a tagging one row per word, or values (B, 1).
             y: Encoded targets (B,).
             weight: Class weights (C,), used only for classification.
         """
         import torch.nn.functional as F  # noqa: N812  (torch is imported by those who train)
 
-        if self.is_classification:
+        if self.classes:
             return F.cross_entropy(outputs, y, weight=weight, reduction="none")
         return (outputs.squeeze(-1) - y.to(outputs.dtype)).square()
+
+    def known(self, y: np.ndarray) -> np.ndarray:
+        """Which encoded targets are there (n,): -1, NaN or None stand for a missing one."""
+        if self.is_tagging:
+            return np.array([row is not None for row in y], bool)
+        there: np.ndarray = y >= 0 if self.is_classification else ~np.isnan(y)
+        return there
 
     def class_weights(self, y: np.ndarray) -> np.ndarray | None:
         """Weights √(n / (C · n_c)) of encoded labels when the metric sees imbalance; None where all rows count alike.
@@ -232,11 +270,24 @@ class Dataset:
         """Two subsets by positions."""
         return self.select(train), self.select(test)
 
+    def one_label_per_row(self, purpose: str) -> Dataset:
+        """The data set itself.
+
+        Raises:
+            DataError: It is a tagging, which has a label per word.
+        """
+        if self.task.is_tagging:
+            what = f"{purpose} is for rows with one label each, not for tagged words"
+            raise DataError(what, where=self.name, hint="graft fit, rank, predict and evaluate take them")
+        return self
+
     @property
     def labels(self) -> np.ndarray:
         """Targets in the user's own terms: class names or original values."""
         if self.y is None:
             raise DataError(f"{self.name} has no labels")
+        if self.task.is_tagging:
+            return spans.decode(self.y, self.task.classes)
         if not self.task.is_classification:
             return self.task.decode(self.y)
         return np.take(np.asarray(self.task.classes, dtype=object), self.y)
@@ -245,7 +296,7 @@ class Dataset:
         """Hash of rows and labels, in order."""
         parts = [self.X.digest().encode(), self.rows.astype(np.int64).tobytes()]
         if self.y is not None:
-            parts += ["\0".join(self.task.classes).encode(), np.ascontiguousarray(self.y).tobytes()]
+            parts += ["\0".join(self.task.classes).encode(), np.ascontiguousarray(flat(self.y)).tobytes()]
         return hashlib.sha256(b"\1".join(parts)).hexdigest()[:32]
 
 

@@ -14,11 +14,13 @@ import pyarrow as pa
 
 from graft.core.errors import DataError
 from graft.core.types import Rows, Task
+from graft.data.biological import SequenceRows
 from graft.data.columns import as_numbers, as_text, coded, is_missing
 from graft.data.guess import GIVEN, Roles, find_column
 from graft.data.image import fault
 from graft.data.recordings import AudioRows
 from graft.data.rows import ImageRows, TableRows, TextRows
+from graft.data.series_rows import SeriesRows
 from graft.data.sparse import CountRows
 
 
@@ -51,6 +53,9 @@ def assemble(
     if roles.modality == "audio":
         sounds = AudioRows(table.column(roles.inputs[0]) if media is None else media, base, owner)
         return sounds, unusable(sounds)
+    if roles.modality in {"sequence", "series"}:
+        steps = _steps(table, roles, owner)
+        return steps, steps.faults()
     if roles.modality == "counts":
         return _counts(table, roles, media, owner), {}
     columns_by_name = {name: table.column(name) for name in roles.inputs}
@@ -60,6 +65,12 @@ def assemble(
             for place in np.flatnonzero(as_numbers(column)[1]).tolist():
                 reasons.setdefault(place, f"column {name!r}: {str(column[place].as_py())[:40]!r} is not a number")
     return TableRows(columns_by_name, roles.kinds, owner), reasons
+
+
+def _steps(table: pa.Table, roles: Roles, owner: Any) -> SequenceRows | SeriesRows:
+    if roles.modality == "sequence":
+        return SequenceRows(as_text(table.column(roles.inputs[0])), roles.kinds, owner)
+    return SeriesRows({name: table.column(name) for name in roles.inputs}, owner)
 
 
 def _counts(table: pa.Table, roles: Roles, media: CountRows | None, owner: Any) -> CountRows:
@@ -116,6 +127,8 @@ def fit_roles(roles: Roles, table: pa.Table, *, where: str, modality: str | None
     inputs: Sequence[str] = roles.inputs or (roles.modality,)
     if modality in GIVEN:
         inputs = () if media is not None else (modality,)
+    elif (modality, roles.modality) == ("text", "sequence") and "text" in table.column_names:  # a list of sequences
+        inputs = ("text",)
     else:
         inputs = [find_column(name, list(table.column_names), role="input", where=where) for name in inputs]
     return Roles(roles.modality, tuple(inputs), roles.label, None, roles.kinds)

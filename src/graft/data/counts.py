@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from graft.core.errors import DataError
 from graft.core.registry import MODALITIES
 from graft.core.types import Dataset
 from graft.data.sparse import chosen, frequencies, stacked
@@ -50,6 +52,19 @@ class CountVectors:
     def width(self) -> int:
         """Number of features D."""
         return len(self.columns)
+
+    def names(self, words: Sequence[str] | None = None) -> list[str]:
+        """What each column counts: ``feature_7``, or the word in the place of a vocabulary, the first feature's first.
+
+        Raises:
+            DataError: The vocabulary has no word for a feature.
+        """
+        if words is None:
+            return [f"feature_{column}" for column in self.columns]
+        if len(self.columns) and self.columns[-1] >= len(words):
+            what = f"the vocabulary has {len(words)} words, the rows have a feature number {self.columns[-1] + 1}"
+            raise DataError(what, hint="one word per line, in the order of the features")
+        return [words[column] for column in self.columns]
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Numbers of the features, and their weights, as arrays."""

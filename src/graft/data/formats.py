@@ -1,4 +1,4 @@
-"""Read CSV, TSV, JSON lines, JSON, Parquet, svmlight and plain text in blocks of rows, every row with its number and file line."""
+"""Read CSV, TSV, JSON, Parquet, svmlight, FASTA, .ts and plain text in blocks of rows, each with its number and line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ import pyarrow as pa
 from graft.core.errors import DataError
 from graft.data.blocks import CHARACTERS, ROWS, Block, Gather, check_names
 from graft.data.delimited import delimited
+from graft.data.fasta import SUFFIXES as FASTA
+from graft.data.fasta import fasta
 from graft.data.lines import Lines
+from graft.data.series_files import ts_file
 from graft.data.svmlight import SUFFIXES, svmlight
 
 
@@ -51,6 +54,7 @@ def _reader(path: Path) -> Callable[[Path, str, int, Sequence[str]], Iterator[Bl
     known = {
         ".csv": delimited, ".tsv": delimited, ".tab": delimited, ".jsonl": json_lines, ".ndjson": json_lines,
         ".json": json_records, ".parquet": parquet, ".pq": parquet, ".txt": text_lines, **dict.fromkeys(SUFFIXES, svmlight),
+        **dict.fromkeys(FASTA, fasta), ".ts": ts_file,
     }  # fmt: skip
     if not suffixes or suffixes[-1] not in known:
         raise DataError(f"unknown format {path.name!r}", hint=f"known: {', '.join(known)}; text forms also with .gz")

@@ -17,6 +17,8 @@ from graft.data.audio import SUFFIXES as SOUNDS
 from graft.data.audio import starts_like_sound
 from graft.data.columns import NUMBER, as_numbers, as_text, is_missing, take
 from graft.data.image import SUFFIXES as IMAGES
+from graft.data.letters import alphabet_of, is_named
+from graft.data.series_rows import is_series
 
 LABELS = ("label", "labels", "class", "category", "intent", "target", "y", "sentiment", "标签", "类别", "分类")
 TEXTS = (
@@ -25,7 +27,7 @@ TEXTS = (
     "文本", "内容", "标题", "评论", "句子", "问题",
 )  # fmt: skip
 FILES = {"image": "images", "audio": "sounds"}  # modalities whose examples are files, and what these are called
-GIVEN = {**FILES, "counts": "sparse counts"}  # modalities that a source can leave no choice about
+GIVEN = {**FILES, "counts": "sparse counts", "sequence": "sequences"}  # a source can leave no choice about these
 IDS = ("id", "idx", "index", "uid", "uuid", "guid", "row", "row_id", "unnamed: 0", "编号", "序号")
 SAMPLE = 5_000  # rows that a guess looks at, spread evenly over the data
 STRANGE = 0.01  # share of cells that may be no number in a column of numbers
@@ -36,12 +38,12 @@ class Roles:
     """What each column is for.
 
     Attributes:
-        modality: ``"text"``, ``"image"``, ``"audio"``, ``"table"`` or ``"counts"``.
+        modality: ``"text"``, ``"image"``, ``"audio"``, ``"sequence"``, ``"series"``, ``"table"`` or ``"counts"``.
         inputs: Names of the input columns, in order.
         label: Name of the label column, or None.
         group: Name of the group column, or None.
         kinds: Of the input columns of a table: ``"number"`` or ``"category"``; of counts: number of features, and where
-            their numbers start.
+            their numbers start; of sequences: ``alphabet``, and ``strands`` where both count.
         notes: How the guess was made.
     """
 
@@ -72,8 +74,8 @@ def guess(
     Raises:
         DataError: A named column is missing, or no label or input can be told.
     """
-    if modality not in {None, "text", "image", "audio", "table"}:
-        raise UsageError(f"unknown modality {modality!r}", hint="use text, image, audio or table")
+    if modality not in {None, "text", "image", "audio", "sequence", "series", "table"}:
+        raise UsageError(f"unknown modality {modality!r}", hint="use text, image, audio, sequence, series or table")
     names = list(table.column_names)
     notes: list[str] = []
     group = find_column(group, names, role="group", where=where) if group else None
@@ -93,9 +95,9 @@ def guess(
         found = modality or _modality_of(kept, looks)
     else:
         found, kept = _find_inputs(free, looks, modality, where, notes)
-    if found in FILES and len(kept) > 1:
+    if found in GIVEN and len(kept) > 1:
         raise DataError(
-            f"several columns of {FILES[found]}: {', '.join(kept)}", where=where, hint="name one with inputs"
+            f"several columns of {GIVEN[found]}: {', '.join(kept)}", where=where, hint="name one with inputs"
         )
     kinds = {}
     if found == "table":
@@ -105,7 +107,7 @@ def guess(
 
 @dataclass(frozen=True)
 class _Look:
-    """What a sample of one column looks like: ``kind`` is image, audio, text, word, number or empty."""
+    """What a sample of one column looks like: ``kind`` is image, audio, sequence, series, text, word, number or empty."""
 
     kind: str
     distinct: int
@@ -114,8 +116,9 @@ class _Look:
 
 def _look(sample: pa.Array, name: str) -> _Look:
     column = pa.chunked_array([sample])
-    if pa.types.is_struct(column.type) or pa.types.is_large_binary(column.type):
-        return _Look("audio" if _holds_sound(column) else "image", len(column), len(column))
+    if is_series(column.type) or pa.types.is_struct(column.type) or pa.types.is_large_binary(column.type):
+        kind = "series" if is_series(column.type) else "audio" if _holds_sound(column) else "image"
+        return _Look(kind, len(column), len(column))
     text = as_text(column)
     texts = pc.utf8_trim_whitespace(text.filter(pa.array(~is_missing(text))))
     if not len(texts):
@@ -128,8 +131,10 @@ def _look(sample: pa.Array, name: str) -> _Look:
     for kind, suffixes in (("image", IMAGES), ("audio", SOUNDS)):
         if sum(value.lower().endswith(suffixes) for value in values) >= 0.8 * len(values):
             return _Look(kind, distinct, len(values))
-    if as_numbers(column)[1].sum() <= STRANGE * len(values) and any(re.match(NUMBER, value) for value in values[:100]):
-        return _Look("number", distinct, len(values))
+    letters = bool(alphabet_of(values, named=is_named(name)))
+    number = as_numbers(column)[1].sum() <= STRANGE * len(values) and any(re.match(NUMBER, one) for one in values[:100])
+    if letters or number:
+        return _Look("sequence" if letters else "number", distinct, len(values))
     words = float(np.mean([len(value.split()) for value in values]))
     width = float(np.mean([len(value) + 2 * sum("\u2e80" <= c <= "\ud7a3" for c in value) for value in values]))
     named = _base(name) in TEXTS
@@ -170,7 +175,7 @@ def _find_label(
     if last is not None and (len(rest) > 1 or taken - {None}):
         look = looks[last]
         repeats = look.distinct <= max(2, 0.5 * look.filled) and look.distinct <= 200
-        target = look.kind == "number" and all(looks[name].kind in {"text", *FILES} for name in rest[:-1])
+        target = look.kind == "number" and all(looks[n].kind in {"text", "series", *GIVEN} for n in rest[:-1])
         if (look.kind in {"word", "number"} and repeats) or target:
             return last
     if len(rest) > 1 and looks[rest[-1]].kind == "empty":
@@ -182,7 +187,7 @@ def _find_label(
 
 def _modality_of(inputs: tuple[str, ...], looks: dict[str, _Look]) -> str:
     kinds = {looks[name].kind for name in inputs}
-    for modality in FILES:
+    for modality in ("series", *GIVEN):
         if kinds == {modality}:
             return modality
     if kinds == {"text"} or (len(inputs) == 1 and _like_text(looks[inputs[0]])):
@@ -198,12 +203,17 @@ def _like_text(look: _Look) -> bool:
 def _find_inputs(
     free: list[str], looks: dict[str, _Look], modality: str | None, where: str, notes: list[str]
 ) -> tuple[str, tuple[str, ...]]:
-    texts = [name for name in free if looks[name].kind == "text"]
+    like_texts = {"text", "sequence"} if modality in {"text", "table"} else {"text"}
+    texts = [name for name in free if looks[name].kind in like_texts]
     others = [name for name in free if looks[name].kind in {"word", "number"} and not _names_rows(name, looks[name])]
     if not texts and len(others) == 1 and _like_text(looks[others[0]]):
         texts, others = others, []
     if not texts and modality == "text":
         texts = [name for name in others if _base(name) in TEXTS] or [n for n in others if looks[n].kind == "word"]
+    letters = _find_sequences(free, looks, modality, where, len(texts) + len(others))
+    if letters:
+        _note_left(free, letters[1], notes)
+        return letters
     for kind, called in FILES.items():
         files = [name for name in free if looks[name].kind == kind]
         if modality in {None, kind} and files:
@@ -218,9 +228,7 @@ def _find_inputs(
         used = named if named and others and len(named) < len(texts) else texts
         plural = "s" * (len(used) > 1)
         notes.append(f"text is read from column{plural} {', '.join(map(repr, used))}")
-        left = [name for name in free if name not in used]
-        if left:
-            notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (name inputs to use them)")
+        _note_left(free, used, notes)
         return "text", tuple(used)
     if modality in FILES:
         raise DataError(
@@ -232,6 +240,32 @@ def _find_inputs(
     if left:
         notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (empty, an identifier or free text)")
     return "table", tuple(used)
+
+
+def _note_left(free: list[str], used: list[str] | tuple[str, ...], notes: list[str]) -> None:
+    left = [name for name in free if name not in used]
+    if left:
+        notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (name inputs to use them)")
+
+
+def _find_sequences(
+    free: list[str], looks: dict[str, _Look], modality: str | None, where: str, rest: int
+) -> tuple[str, tuple[str, ...]] | None:
+    """Columns of time series or of sequences, where there are such and they are no side matter, or are asked for."""
+    series = tuple(name for name in free if looks[name].kind == "series")
+    if modality in {None, "series"} and series:
+        return "series", series
+    found = tuple(name for name in free if looks[name].kind == "sequence")
+    if modality == "sequence" and not found:
+        words = tuple(
+            name for name in free if looks[name].kind in {"text", "word"} and not _names_rows(name, looks[name])
+        )
+        found = tuple(name for name in words if is_named(name)) or words
+        if not found:
+            hint = f"name it with inputs; columns: {', '.join(free)}"
+            raise DataError("no column of sequences found", where=where, hint=hint)
+    wanted = modality == "sequence" or (modality is None and len(found) >= rest)
+    return ("sequence", found) if found and wanted else None
 
 
 def _table_kinds(

@@ -14,10 +14,13 @@ import pyarrow as pa
 from graft.core.errors import DataError
 from graft.data.audio import SUFFIXES as SOUNDS
 from graft.data.blocks import ROWS, Block, check_names
+from graft.data.fasta import Records, is_fasta, open_fasta
+from graft.data.fasta import open_folder as open_records
 from graft.data.formats import blocks, plain
 from graft.data.guess import FILES
 from graft.data.image import SUFFIXES as IMAGES
 from graft.data.lines import Lines
+from graft.data.series_files import open_folder as open_series
 from graft.data.sparse import CountRows
 from graft.data.spectrogram import Sound
 from graft.data.svmlight import COLUMN, is_svmlight
@@ -36,11 +39,13 @@ class Source:
         where: The file, for messages; empty for objects in memory.
         unit: What ``Block.lines`` counts: ``"line"`` or ``"row"``.
         base: Folder that relative paths of images and sounds start from.
-        modality: ``"image"``, ``"audio"``, ``"text"`` or ``"counts"`` where the source leaves no choice.
+        modality: ``"image"``, ``"audio"``, ``"sequence"``, ``"series"``, ``"text"`` or ``"counts"`` where the source
+            leaves no choice.
         label: The label column where the source leaves no choice.
         path: The text file, where it is one.
         encoding: Of a text file.
         media: All images, sounds or counts, where they came as arrays.
+        notes: How labels were found, where no column names them.
     """
 
     blocks: Iterator[Block]
@@ -53,6 +58,7 @@ class Source:
     path: Path | None = None
     encoding: str = "utf-8"
     media: Any = None
+    notes: tuple[str, ...] = ()
 
     def advice(self) -> str:
         """Which encoding the file seems to be in."""
@@ -70,14 +76,17 @@ def open_source(
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if path.is_dir():
-            return _folder(path, rows, labelled=labelled)
+            return _folder(path, rows, encoding, labelled=labelled)
         unit = "row" if path.suffix.lower() in {".parquet", ".pq", ".json"} else "line"
         text = unit == "line" or path.suffix.lower() == ".json"
         read = blocks(path, encoding=encoding, rows=rows, columns=columns)
+        if is_fasta(path):
+            return _fasta(open_fasta(path, encoding=encoding, rows=rows), path, encoding)
         first = next(read, None)  # opens the file now: what cannot be read is said at once
         parts = itertools.chain([first], read) if first is not None else iter(())
         stem = path.name.split(".")[0]
         given: tuple[Any, Any] = (COLUMN, LABEL) if is_svmlight(path) else (None, None)
+        given = ("series", None) if path.suffix.lower() == ".ts" else given
         return Source(parts, stem, path.name, unit, path.parent, *given, path if text else None, encoding)
     X, y = source if isinstance(source, tuple) and len(source) == 2 else (source, None)
     for modality, media in (("image", _as_images(X)), ("audio", _as_sounds(X)), ("counts", _as_counts(X))):
@@ -208,8 +217,15 @@ def _from_datasets(data: Any) -> pa.Table:
     return table
 
 
-def _folder(path: Path, rows: int, *, labelled: bool) -> Source:
-    """A folder of images or sounds by class, or a plain folder of them where no label is asked for."""
+def _fasta(found: Records, path: Path, encoding: str) -> Source:
+    """Sequences of a file or folder."""
+    label, file = LABEL if found.labelled else None, path if path.is_file() else None
+    where, name = (path.name, path.name.split(".")[0]) if file else (str(path), path.name)
+    return Source(found.blocks, name, where, found.unit, None, "sequence", label, file, encoding, notes=found.notes)
+
+
+def _folder(path: Path, rows: int, encoding: str, *, labelled: bool) -> Source:
+    """A folder of images, sounds, sequences or time series by class, or a plain one of them where no label is asked for."""
     entries = sorted(item for item in path.iterdir() if not item.name.startswith((".", "__MACOSX")))
     folders = [item for item in entries if item.is_dir()]
     names = {item.name.casefold() for item in folders}
@@ -221,9 +237,16 @@ def _folder(path: Path, rows: int, *, labelled: bool) -> Source:
     by_class = {folder.name: found[kind][folder.name] for folder in folders}
     files = found[kind][""]
     if not files and not any(by_class.values()):
+        sequences = open_records(path, entries, encoding=encoding, rows=rows)
+        if sequences is not None:
+            return _fasta(sequences, path, encoding)
+        series = open_series(folders, path, encoding)
+        if series is not None:
+            note = "each file is a series, its folder the class"
+            return Source(iter([series]), path.name, str(path), "file", path, "series", LABEL, notes=(note,))
         other = next((item.name for item in entries if item.is_file()), None)
         hint = f"it holds {other!r}: pass that file" if other else "put them in one folder per class"
-        raise DataError("no images or sounds in this folder", where=str(path), hint=hint)
+        raise DataError("no images or sounds in this folder", where=str(path), hint=hint)  # nor sequences, nor series
     if labelled and not any(by_class.values()):
         raise DataError(f"the {FILES[kind]} have no labels", where=str(path), hint="put them in one folder per class")
     table_rows = [] if labelled else [(item, None) for item in files]

@@ -11,13 +11,19 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import DataError, UsageError
+from graft.core.rows import evenly_spaced
 from graft.core.types import IMBALANCE, Dataset, Task
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
-from graft.data.columns import BAD, Stored, as_numbers, coded, store
-from graft.data.guess import GIVEN, Roles, find_column, guess
+from graft.data.biological import SequenceRows
+from graft.data.columns import BAD, Stored, as_numbers, as_text, coded, store, take
+from graft.data.fasta import HINT as HEADERS
+from graft.data.guess import GIVEN, SAMPLE, Roles, find_column, guess
 from graft.data.inputs import Source, open_source
+from graft.data.letters import alphabet_of
+from graft.data.series_tables import from_arrays, read_series
 from graft.data.stream import Chunk, recipe, stream
 from graft.data.svmlight import QUERY
+from graft.data.tagging import load_tagged
 
 __all__ = ["Chunk", "load", "recipe", "stream"]
 
@@ -30,6 +36,7 @@ def load(
     group: str | None = None,
     task: str | Task | None = None,
     modality: str | None = None,
+    strands: str = "one",
     encoding: str = "utf-8",
     labelled: bool = True,
     partly: bool = False,
@@ -41,15 +48,16 @@ def load(
     """Load data and find out what it is; every guess and everything left out stands in ``Dataset.notes``.
 
     Args:
-        source: A CSV, TSV, JSON lines, svmlight (text forms also ``.gz``), JSON or Parquet file; a folder with one folder
-            of images or sounds per class; a DataFrame, ``datasets.Dataset`` or Arrow table; ``(X, y)`` or ``X`` with a 2-D
+        source: A CSV, TSV, JSON lines, svmlight, FASTA (text forms also ``.gz``), JSON, Parquet or ``.ts`` file; a folder
+            with one folder of images, sounds or series, or one FASTA file, per class; a DataFrame, ``datasets.Dataset`` or Arrow table; ``(X, y)`` or ``X`` with a 2-D
             array (table), a scipy sparse matrix (counts), a 3-D or 4-D array (images), a list of ``(samples, rate)``
             (sounds), a list of str or of str tuples (text).
         label: Label column; found by name or place if not given.
         inputs: Input columns; found if not given.  Several text columns give tuples.
         group: Column whose values are never split between training and test.
-        task: ``"classification"`` or ``"regression"``; read off the labels if not given.
-        modality: ``"text"``, ``"image"``, ``"audio"`` or ``"table"``; guessed if not given.
+        task: ``"classification"``, ``"regression"``, or ``"tagging"`` of words; read off the data if not given.
+        modality: ``"text"``, ``"image"``, ``"audio"``, ``"sequence"``, ``"series"`` or ``"table"``; guessed if not given.
+        strands: ``"both"`` where the other strand of DNA has the same label: it is learned from and asked too.
         encoding: Of text files.
         labelled: Whether labels are wanted; without them ``y`` is None.
         partly: Whether rows without a label stay, with the target -1 (NaN where targets are values).
@@ -68,36 +76,80 @@ def load(
     """
     if bad_rows not in {"error", "drop"}:
         raise UsageError(f"unknown bad_rows {bad_rows!r}", hint="use error or drop")
+    like = recipe(like) if isinstance(like, Dataset) else like
+    asked: dict[str, Any] = {"encoding": encoding, "labelled": labelled, "bad_rows": bad_rows, "name": name}
+    tagged = load_tagged(source, task=task, like=like, label=label, modality=modality, **asked)
+    if tagged is not None:
+        return tagged
     wanted = (inputs,) if isinstance(inputs, str) else tuple(inputs or ())
-    known = read_roles(like if isinstance(like, dict) else recipe(like)) if like is not None else None
-    columns = [*wanted, *filter(None, (label, group)), *(known[0].inputs if known else ())]
-    opened = open_source(source, encoding=encoding, columns=columns, labelled=labelled and not partly)
-    stored = store(opened.blocks, Path(workdir) if workdir else None, tolerate=bad_rows == "drop")
-    notes = _unusable(stored, opened, drop=bad_rows == "drop")
+    known = read_roles(like) if like is not None else None
+    hints = {"label": label, "inputs": wanted, "group": group, "modality": modality, "labelled": labelled}
+    opened, stored, notes = _read(source, known and known[0], hints, encoding, workdir, bad_rows, partly=partly)
     if known:
         roles, task = _known_roles(known[0], stored, opened, label=label, group=group), known[1]
     else:
-        roles = _roles(stored, opened, label=label, inputs=wanted, group=group, modality=modality, labelled=labelled)
+        roles = _roles(stored, opened, **hints)
     strict = known is not None
     rows, spoilt = assemble(
         stored.table, roles, base=opened.base, media=opened.media, owner=stored.owner, strict=strict
     )
+    _ask_strands(rows, strands)
     notes += [*roles.notes, *getattr(rows, "notes", ())]
     notes += _left_out(spoilt, stored, opened, strict=strict and bad_rows == "error")
-    keep = np.ones(len(rows), bool)
-    keep[list(spoilt)] = False
+    keep = ~np.isin(np.arange(len(rows)), list(spoilt))
     known_task = task if isinstance(task, Task) else Task("classification", roles.modality)
     called = name or opened.name
     data = Dataset(rows, None, known_task, np.arange(len(rows)), None, roles.inputs, called, line_of=stored.lines)
     if labelled:
-        found = _label(data, stored.table, keep, task=task, roles=roles, opened=opened, notes=notes, partly=partly)
-        data, keep = found
+        data, keep = _label(data, stored.table, keep, task=task, roles=roles, opened=opened, notes=notes, partly=partly)
     if roles.group:
         data = dataclasses.replace(data, groups=_groups(stored.table.column(roles.group)))
     data = data.select(np.flatnonzero(keep))
-    if labelled and not known and not partly:
-        notes += _remarks(data, opened)
+    if labelled and not known:
+        notes += _remarks(data.select(data.task.known(data.y)) if partly else data, opened)
     return dataclasses.replace(data, notes=tuple(notes))
+
+
+def _read(
+    source: Any, known: Roles | None, hints: dict[str, Any], encoding: str, workdir: str | Path | None, bad_rows: str, *, partly: bool
+) -> tuple[Source, Stored, list[str]]:  # fmt: skip
+    """What the source is, its rows, and notes; steps of time series become lists, which is then said in the hints."""
+    roles = known or Roles("", ())
+    series = "series" in (hints["modality"], roles.modality)
+    columns = [*hints["inputs"], *filter(None, (hints["label"], hints["group"])), *(() if series else roles.inputs)]
+    source = _arrays_of_series(source) if series else source
+    opened = open_source(source, encoding=encoding, columns=columns, labelled=hints["labelled"] and not partly)
+    stored = store(opened.blocks, Path(workdir) if workdir else None, tolerate=bad_rows == "drop")
+    notes = [*opened.notes, *_unusable(stored, opened, drop=bad_rows == "drop")]
+    if series or (known is None and hints["modality"] is None and opened.modality is None):
+        found = read_series(
+            stored.table, stored.lines, asked=series, where=opened.where, label=hints["label"] or roles.label,
+            group=hints["group"], inputs=hints["inputs"], known=roles.inputs,
+        )  # fmt: skip
+        if found is not None and found.notes:
+            stored.table, stored.lines = found.table, found.lines
+            notes += found.notes
+            hints |= {"modality": "series", "inputs": ()}
+    return opened, stored, notes
+
+
+def _arrays_of_series(source: Any) -> Any:
+    """(X, y) or X with series in memory as a table of lists."""
+    if isinstance(source, tuple) and len(source) == 2:
+        return from_arrays(source[0]), source[1]
+    return from_arrays(source)
+
+
+def _ask_strands(rows: Any, strands: str) -> None:
+    if strands == "one":
+        return
+    if strands != "both":
+        raise UsageError(f"unknown strands {strands!r}", hint="use one or both")
+    if not isinstance(rows, SequenceRows):
+        raise UsageError(
+            "only sequences of DNA have two strands", hint="leave out --strands, or pass --modality sequence"
+        )
+    rows.ask_both_strands()
 
 
 def _some(numbers: Sequence[int] | np.ndarray, unit: str) -> str:
@@ -153,8 +205,17 @@ def _roles(stored: Stored, opened: Source, **hints: Any) -> Roles:
         notes = (f"{QUERY} is left out (as group it keeps the rows of a query together)",)
         notes = notes if QUERY in names and opened.modality == "counts" and group != QUERY else ()
         return Roles(opened.modality, inputs, hints["label"] or opened.label, group, notes=notes)
+    if not hints["modality"] and opened.modality == "text" and stored.table.num_rows:  # a list of texts
+        first = as_text(stored.table.column(0))
+        some = evenly_spaced(len(first), SAMPLE)
+        alone = sum(name != opened.label for name in stored.table.column_names) == 1
+        hints["modality"] = "sequence" if alone and alphabet_of(_strings(first, some)) else None
     hints["label"], hints["modality"] = hints["label"] or opened.label, hints["modality"] or opened.modality
     return guess(stored.table, where=opened.where, **hints)
+
+
+def _strings(column: pa.ChunkedArray, rows: np.ndarray) -> list[str]:
+    return [text for text in take(column, rows).to_pylist() if text]
 
 
 def _left_out(spoilt: dict[int, str], stored: Stored, opened: Source, *, strict: bool) -> list[str]:
@@ -188,6 +249,8 @@ def _label(
     partly: bool,
 ) -> tuple[Dataset, np.ndarray]:  # fmt: skip
     """The data set with targets, and which rows have one."""
+    if roles.label is None and opened.modality == "sequence":
+        raise DataError("the headers of the FASTA file name no class", where=opened.where, hint=HEADERS)
     if roles.label is None:
         raise DataError("the data have no labels", where=opened.where, hint="pass (X, y), or name the label column")
     label = find_column(roles.label, table.column_names, role="label", where=opened.where)

@@ -46,6 +46,17 @@ class ImageVectors:
         blank = np.zeros((1, self.side, self.side, 3), np.float32)
         return _pixels(blank).shape[1] + gradients(blank[..., 0]).shape[1] + LEVELS**3
 
+    def names(self) -> list[str]:
+        """What each of the D numbers is: pixels by row and column, gradient directions, colours."""
+        blank = np.zeros((1, self.side, self.side, 3), np.float32)
+        pixels = _pixels(blank).shape[1]
+        side = round((pixels / 3) ** 0.5)
+        names = [
+            f"{colour} at ({i}, {j})" for i in range(side) for j in range(side) for colour in ("red", "green", "blue")
+        ]
+        names += [f"gradient {number + 1}" for number in range(gradients(blank[..., 0]).shape[1])]
+        return names + [f"colour {number + 1}" for number in range(LEVELS**3)]
+
     def words(self) -> str:
         """What the vector holds."""
         return f"pixels, gradient directions in {CELL} px cells and {LEVELS**3} colours of {self.side} x {self.side} px"

@@ -11,11 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import UsageError
-from graft.core.types import Dataset
+from graft.core.types import Dataset, Task
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
 from graft.data.blocks import Block
 from graft.data.columns import as_text
 from graft.data.inputs import Source, open_source
+from graft.data.sentences import SentenceRows
+from graft.data.series_tables import as_block, from_arrays, in_one
+from graft.data.tagging import stream_tagged
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,26 @@ def stream(
     if chunk < 1:
         raise UsageError("chunk must be at least 1")
     how = like if isinstance(like, dict) else recipe(like)
-    roles, _ = read_roles(how)
-    opened = open_source(source, encoding=encoding, rows=chunk, columns=roles.inputs, labelled=False)
-    return (_chunk(block, how, opened) for block in opened.blocks)
+    roles, task = read_roles(how)
+    if task.is_tagging:
+        return _tagged(source, how, task, chunk=chunk, encoding=encoding)
+    series = roles.modality == "series"
+    source, columns = (from_arrays(source), ()) if series else (source, roles.inputs)
+    opened = open_source(source, encoding=encoding, rows=chunk, columns=columns, labelled=False)
+    parts = opened.blocks
+    if series:  # the steps of one may lie in several blocks
+        asked = {"where": opened.where, "label": roles.label}
+        parts = (as_block(block, roles.inputs, **asked) for block in in_one(parts))
+    return (_chunk(block, how, opened) for block in parts)
+
+
+def _tagged(source: Any, how: dict[str, Any], task: Task, *, chunk: int, encoding: str) -> Iterator[Chunk]:
+    for examples, places, bad, name in stream_tagged(source, how, chunk=chunk, encoding=encoding):
+        rows = SentenceRows.of_sentences([one.sentence for one in examples], how["kinds"].get("words", "words"))
+        lines = np.array([one.line for one in examples], np.int64)
+        yield Chunk(
+            Dataset(rows, None, task, np.arange(len(rows)), columns=("text",), name=name, line_of=lines), places, bad
+        )
 
 
 def _chunk(block: Block, how: dict[str, Any], opened: Source) -> Chunk:

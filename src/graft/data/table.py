@@ -57,6 +57,11 @@ class TableVectors:
         """Number of columns D."""
         return len(self.numbers) + len(self.flagged) + sum(map(len, self.levels.values()))
 
+    def names(self) -> list[str]:
+        """What each of the D numbers is."""
+        levels = [f"{name}={level}" for name, found in self.levels.items() for level in found]
+        return [*self.numbers, *(f"{name} missing" for name in self.flagged), *levels]
+
     def _block(self, columns: dict[str, np.ndarray]) -> np.ndarray:
         rows = len(next(iter(columns.values())))
         out = np.zeros((rows, self.width), np.float32)

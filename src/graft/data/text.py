@@ -162,6 +162,10 @@ class TextVectors:
             parts.append(part)
         return vstack(parts, format="csr")
 
+    def names(self) -> list[str]:
+        """The term that each column counts."""
+        return self.terms
+
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Unit and length as JSON; terms (joined by newlines, UTF-8) and weights as arrays."""
         terms = np.frombuffer("\n".join(self.terms).encode(), np.uint8)

@@ -12,7 +12,15 @@ ROUNDS = 20  # members are drawn with replacement: weights come in twentieths
 TINY = 1e-12
 
 
-def blend(task: Task, y: np.ndarray, outputs: Sequence[np.ndarray], *, rounds: int = ROUNDS) -> np.ndarray:
+def blend(
+    task: Task,
+    y: np.ndarray,
+    outputs: Sequence[np.ndarray],
+    *,
+    rounds: int = ROUNDS,
+    costs: np.ndarray | None = None,
+    most: np.ndarray | None = None,
+) -> np.ndarray:
     """Weights (M,) of models whose weighted mean has the lowest loss on held-out rows.
 
     Starting from nothing, the model is added (again) that lowers the loss of the mean most; the loss is the mean negative
@@ -24,6 +32,8 @@ def blend(task: Task, y: np.ndarray, outputs: Sequence[np.ndarray], *, rounds: i
         y: Encoded targets (n,).
         outputs: Held-out outputs (n, C) or (n,) of each model, without gaps.
         rounds: Draws.
+        costs: What each model takes (M, K), of K kinds; none of them alone takes more than ``most``.
+        most: What all members together may take (K,).
 
     References:
         Caruana, Niculescu-Mizil, Crew & Ksikes (2004), Ensemble selection from libraries of models, ICML.
@@ -38,7 +48,10 @@ def blend(task: Task, y: np.ndarray, outputs: Sequence[np.ndarray], *, rounds: i
     weight = task.sample_weights(y)
     counts, total = np.zeros(len(outputs)), np.zeros_like(np.asarray(outputs[0], np.float64))
     for number in range(1, rounds + 1):
-        losses = [_loss(task, y, (total + each) / number, weight) for each in outputs]
+        losses = np.array([_loss(task, y, (total + each) / number, weight) for each in outputs])
+        if costs is not None and most is not None:
+            spent = costs[counts > 0].sum(axis=0)
+            losses[(counts == 0) & (spent + costs > most).any(axis=1)] = np.inf
         best = int(np.argmin(losses))
         counts[best] += 1
         total += outputs[best]
@@ -52,7 +65,13 @@ def _loss(task: Task, y: np.ndarray, outputs: np.ndarray, weight: np.ndarray | N
 
 
 def blended(
-    task: Task, y: np.ndarray, outputs: Sequence[np.ndarray], parts: Sequence[np.ndarray]
+    task: Task,
+    y: np.ndarray,
+    outputs: Sequence[np.ndarray],
+    parts: Sequence[np.ndarray],
+    *,
+    costs: np.ndarray | None = None,
+    most: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Outputs of the mean on rows that did not choose its weights, and the weights that all rows choose.
 
@@ -61,10 +80,12 @@ def blended(
         y: Encoded targets (n,).
         outputs: Held-out outputs of each model.
         parts: Positions of the rows of each part; the weights for one part come from all others.
+        costs: As in ``blend``.
+        most: As in ``blend``.
     """
     mean = np.zeros_like(np.asarray(outputs[0], np.float64))
     for part in parts:
         others = np.setdiff1d(np.arange(len(y)), part)
-        weights = blend(task, y[others], [each[others] for each in outputs])
+        weights = blend(task, y[others], [each[others] for each in outputs], costs=costs, most=most)
         mean[part] = sum(share * each[part] for share, each in zip(weights, outputs, strict=True))
-    return mean, blend(task, y, outputs)
+    return mean, blend(task, y, outputs, costs=costs, most=most)

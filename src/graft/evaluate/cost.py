@@ -17,7 +17,7 @@ SAVED = 60.0  # seconds of training from which checkpoints are written, which co
 LIBRARIES = 96 << 20  # bytes that the first source that is opened takes beside its weights
 TRAINING = 160 << 20  # bytes that a first training takes beside weights and activations: threads, buffers of products
 KEPT = 5 << 20  # bytes of a row's activations where they could not be measured
-ROWS = {"text": 256}  # rows among which the longest is looked for …
+ROWS = {"text": 256, "sequence": 256, "series": 64}  # rows among which the longest is looked for …
 FEW = 8  # … and of what is no text
 
 
@@ -89,15 +89,20 @@ class Cost:
         """Bytes that the backward pass of a step needs."""
         return work.batch_size * self.kept * work.kept * self._reached(work)
 
+    def _top(self, work: Workload) -> int:
+        """How many blocks gradients reach."""
+        count = len(self.weights) - 1
+        if work.blocks is None:
+            return count
+        return max(1, round(work.blocks * count)) if 0 < work.blocks < 1 else min(int(work.blocks), count)
+
     def _reached(self, work: Workload) -> float:
         """Share of the blocks that gradients reach."""
-        count = max(1, len(self.weights) - 1)
-        return 1.0 if work.blocks is None else min(work.blocks, count) / count
+        return self._top(work) / max(1, len(self.weights) - 1)
 
     def _trained(self, work: Workload) -> float:
         """Weights that are trained."""
-        blocks = self.weights[1:]
-        return work.trained * sum(blocks if work.blocks is None else blocks[-work.blocks :])
+        return work.trained * sum(self.weights[len(self.weights) - self._top(work) :])
 
 
 def opening_bytes(spec: ModelSpec) -> int:

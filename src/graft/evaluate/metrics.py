@@ -9,8 +9,11 @@ import numpy as np
 from scipy.stats import norm
 
 from graft.core.errors import DataError, UsageError
+from graft.core.ragged import flat, is_ragged, lengths
+from graft.core.spans import best_tags, span_counts, types_of
 from graft.core.types import Task
-from graft.nn.bootstrap import Interval, Weighted, accuracy, bootstrap, interval, macro_f1, r2
+from graft.nn import bootstrap as spread
+from graft.nn.bootstrap import Interval, Weighted, accuracy, bootstrap, independent, interval, macro_f1, r2
 
 BINS = 15  # equal-width bins of confidence for the calibration error, as in Guo et al. 2017
 _TINY = 1e-15  # smallest probability in a logarithm
@@ -116,6 +119,17 @@ METRICS: dict[str, Metric] = {
             "rmse", "regression", larger=False, prepare=lambda task, y, out: _root_mean(_residual(task, y, out) ** 2)
         ),
         Metric("spearman", "regression", larger=True, prepare=lambda _, y, out: spearman(y, out)),
+        Metric("entity_f1", "tagging", larger=True, prepare=lambda _, y, out: spread.entity_f1(y, out)),
+        Metric(
+            "entity_precision",
+            "tagging",
+            larger=True,
+            prepare=lambda _, y, out: spread.share_of_spans(y, out, of="predicted"),
+        ),
+        Metric(
+            "entity_recall", "tagging", larger=True, prepare=lambda _, y, out: spread.share_of_spans(y, out, of="true")
+        ),
+        Metric("word_accuracy", "tagging", larger=True, prepare=lambda _, y, out: spread.word_accuracy(y, out)),
     )
 }
 
@@ -139,6 +153,7 @@ def evaluate(
     *,
     metrics: tuple[str, ...] | None = None,
     groups: np.ndarray | None = None,
+    repeats: int = 1,
     seed: int = 0,
     level: float = 0.9,
 ) -> dict[str, Interval]:
@@ -153,6 +168,7 @@ def evaluate(
         outputs: Class probabilities (n, C), or standardised values (n,) or (n, 1).
         metrics: Names in ``METRICS``; None: all of the task's kind.
         groups: Group of each row (n,): rows of one group are drawn together.
+        repeats: Passes over the same rows that the n rows are (``evaluate.passes``): each row is drawn with all of them.
         seed: Seed of the resamples.
         level: Coverage of the intervals.
 
@@ -164,17 +180,16 @@ def evaluate(
         UsageError: A metric of another kind of task.
     """
     y, outputs = checked(task, y, outputs, probabilities=True)
-    kind = "classification" if task.is_classification else "regression"
-    names = metrics or tuple(name for name, metric in METRICS.items() if metric.kind == kind)
+    names = metrics or tuple(name for name, metric in METRICS.items() if metric.kind == task.kind)
     ordered = sorted(names, key=lambda name: name != task.metric)
     prepared = [_named(task, name).prepare(task, y, outputs) for name in ordered]
-    draws = bootstrap(prepared, len(y), seed=seed, groups=groups)
-    size = len(y) if groups is None else len(np.unique(groups))
+    drawn_together, size = independent(len(y), groups, repeats)
+    draws = bootstrap(prepared, len(y), seed=seed, groups=drawn_together)
     result: dict[str, Interval] = {}
     for name, one, drawn in zip(ordered, prepared, draws.T, strict=True):
         value = float(one(np.ones((1, len(y))))[0])
         exact = name == "accuracy" and groups is None
-        result[name] = wilson(value, len(y), level=level) if exact else interval(value, drawn, level=level, size=size)
+        result[name] = wilson(value, size, level=level) if exact else interval(value, drawn, level=level, size=size)
     return result
 
 
@@ -191,6 +206,28 @@ def wilson(share: float, n: int, *, level: float) -> Interval:
     return share, float(min(centre - half, share)), float(max(centre + half, share))
 
 
+def held(task: Task, y: np.ndarray, region: np.ndarray, *, level: float = 0.9, seed: int = 0) -> dict[str, Interval]:
+    """How often sets of classes bool (n, C), or intervals (n, 2) in the user's unit, hold the truth, and their mean size.
+
+    Example:
+        >>> task = Task("classification", "text", ("a", "b"))
+        >>> found = held(task, np.array([0, 1]), np.array([[True, False], [True, True]]))
+        >>> found["coverage"][0], found["set_size"][0]
+        (1.0, 1.5)
+    """
+    if task.is_classification:
+        inside, size, name = region[np.arange(len(y)), y], region.sum(axis=1).astype(float), "set_size"
+    else:
+        value = y * task.scale + task.center
+        inside, size, name = (region[:, 0] <= value) & (value <= region[:, 1]), region[:, 1] - region[:, 0], "width"
+    mean = float(size.mean())
+    wide = interval(mean, bootstrap([_mean(size)], len(y), seed=seed)[:, 0], level=level, size=len(y))
+    return {
+        "coverage": wilson(float(inside.mean()), len(y), level=level),
+        name: wide if np.isfinite(mean) else (mean,) * 3,
+    }
+
+
 def confusion(task: Task, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Count rows (C, C) by true class (row) and predicted class (column)."""
     y, outputs = checked(task, y, outputs)
@@ -199,9 +236,14 @@ def confusion(task: Task, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
 
 
 def per_class(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str, float | int | str]]:
-    """List precision, recall, F1, support and predicted count of every class; 0 where the divisor is 0."""
-    table = confusion(task, y, outputs)
-    hits, support, predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    """List precision, recall, F1, support and predicted count of every class, or type of span; 0 where the divisor is 0."""
+    if task.is_tagging:
+        y, outputs = checked(task, y, outputs)
+        names = types_of(task.classes)
+        hits, support, predicted = span_counts(y, best_tags(outputs), len(names)).sum(axis=0).T
+    else:
+        table, names = confusion(task, y, outputs), task.classes
+        hits, support, predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
     return [
         {
             "class": name,
@@ -211,7 +253,7 @@ def per_class(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str, 
             "support": int(support[c]),
             "predicted": int(predicted[c]),
         }
-        for c, name in enumerate(task.classes)
+        for c, name in enumerate(names)
     ]
 
 
@@ -233,11 +275,13 @@ def reliability(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str
 def checked(
     task: Task, y: np.ndarray, outputs: np.ndarray, *, probabilities: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Targets (n,) and outputs (n, C) as arrays that agree with each other and the task.
+    """Targets (n,) and outputs (n, C), of a tagging arrays of both per sentence, that agree with each other and the task.
 
     Raises:
         DataError: They do not.
     """
+    if task.is_tagging:
+        return _checked_tags(task, y, outputs)
     y, outputs = np.asarray(y), np.asarray(outputs, dtype=np.float64)
     outputs = outputs[:, None] if outputs.ndim == 1 else outputs
     if len(y) == 0:
@@ -249,6 +293,24 @@ def checked(
         raise DataError("outputs are not finite", where=f"scored row {row + 1}")
     if task.is_classification and probabilities and (outputs.min() < 0 or abs(outputs.sum(axis=1) - 1).max() > 1e-3):
         raise DataError("outputs are not probabilities", hint="each row is at least 0 and sums to 1")
+    return y, outputs
+
+
+def _checked_tags(task: Task, y: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(y) == 0:
+        raise DataError("there are no rows to score")
+    if not (is_ragged(y) and is_ragged(outputs) and len(y) == len(outputs)):
+        raise DataError("a tagging has an array of tags, and one of probabilities, per sentence")
+    wrong = np.flatnonzero(lengths(y) != lengths(outputs))
+    if len(wrong):
+        row = int(wrong[0])
+        what = f"{len(outputs[row])} words have outputs, {len(y[row])} have tags"
+        raise DataError(what, where=f"scored sentence {row + 1}")
+    values = flat(outputs)
+    if len(values) and (values.ndim != 2 or values.shape[1] != task.outputs):
+        raise DataError(f"outputs have shape {values.shape[1:]} per word, the task needs {(task.outputs,)}")
+    if not np.isfinite(values).all():
+        raise DataError("outputs are not finite")
     return y, outputs
 
 

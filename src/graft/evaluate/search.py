@@ -12,11 +12,12 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from graft.core.errors import BudgetError, OutputError, SourceError
+from graft.core.ragged import cut, flat, is_ragged, lengths
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset, ModelSpec
 from graft.sources.base import Backbone
@@ -40,6 +41,7 @@ class Candidate:
         share: Share of the time left that trying it may use.
         folds: On how many folds it is tried at most; None for all.
         label: What to call it; the transfer's own label by default.
+        members: Of an ensemble, what it is the mean of.
     """
 
     transfer: str
@@ -51,6 +53,12 @@ class Candidate:
     share: float = 1.0
     folds: int | None = None
     label: str = ""
+    members: tuple[Candidate, ...] = ()
+
+    @property
+    def transfers(self) -> bool:
+        """Whether anything pretrained is in it."""
+        return self.spec is not None or any(one.spec for one in self.members)
 
     @property
     def name(self) -> str:
@@ -67,6 +75,23 @@ class Candidate:
         return TRANSFERS[self.transfer](**arguments)
 
 
+class Use(NamedTuple):
+    """What a fitted model takes where it is used, measured where that is limited.
+
+    Attributes:
+        reason: Which limit it is beyond; empty if none.
+        ms: Milliseconds per row.
+        bytes: On disk.
+    """
+
+    reason: str = ""
+    ms: float = 0.0
+    bytes: float = 0.0
+
+
+NOT_MEASURED = Use()
+
+
 @dataclass
 class Trial:
     """What came of a candidate.
@@ -78,10 +103,13 @@ class Trial:
         outputs: Held-out outputs (n, C) or (n,); NaN where a row was not predicted.
         seconds: Time of fitting and predicting.
         fit_seconds: Time of one fit, the mean over folds.
+        quickest: Time of the quickest fold, of fitting and predicting.
         folds: Folds done.
         reason: Why it failed, stopped or was skipped.
         budget: Seconds in all that would have left time for it, where time was what it lacked; else 0.
         curves: Learning curve of each fold.
+        use: What it takes where it is used.
+        repeats: The same as ``outputs`` from other folds, where all rows were predicted again.
     """
 
     candidate: Candidate
@@ -89,21 +117,27 @@ class Trial:
     outputs: np.ndarray | None = None
     seconds: float = 0.0
     fit_seconds: float = 0.0
+    quickest: float = float("inf")
     predicted_seconds: float = 0.0
     ms_per_example: float = 0.0
     folds: int = 0
     reason: str = ""
     budget: float = 0.0
     curves: list[list[dict[str, float]]] = field(default_factory=list)
+    use: Use = NOT_MEASURED
+    repeats: list[np.ndarray] = field(default_factory=list)
 
     def add(self, facts: dict[str, Any]) -> None:
         """Take in what a fold took; times of one fit and one row are means over folds."""
         self.folds += 1
         self.seconds += facts["seconds"]
+        self.quickest = min(self.quickest, facts["seconds"])
         self.fit_seconds += (facts["fit_seconds"] - self.fit_seconds) / self.folds
         self.ms_per_example += (facts["ms"] - self.ms_per_example) / self.folds
         if facts["curve"]:
             self.curves.append(facts["curve"])
+        if self.folds == 1:
+            self.use = Use(*facts.get("use", ()))
 
     @property
     def usable(self) -> bool:
@@ -114,7 +148,14 @@ class Trial:
     def rows(self) -> np.ndarray:
         """Mask (n,) of the rows that were predicted."""
         assert self.outputs is not None
+        if is_ragged(self.outputs):
+            return np.array([row is not None for row in self.outputs], bool)
         return ~np.isnan(self.outputs.reshape(len(self.outputs), -1)[:, 0])
+
+    def passes(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Held-out outputs of some rows, of each time that they were predicted."""
+        assert self.outputs is not None
+        return [one[rows] for one in (self.outputs, *self.repeats)]
 
 
 class TrialStore:
@@ -143,7 +184,8 @@ class TrialStore:
             return None
         try:
             with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-                return file["outputs"], json.loads(str(file["facts"]))
+                outputs = cut(file["outputs"], file["lengths"]) if "lengths" in file else file["outputs"]
+                return outputs, json.loads(str(file["facts"]))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             path.unlink(missing_ok=True)  # half-written by something else: do it again
             return None
@@ -156,7 +198,8 @@ class TrialStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
-                np.savez(file, outputs=outputs, facts=np.asarray(json.dumps(facts)))
+                more = {"lengths": lengths(outputs)} if is_ragged(outputs) else {}
+                np.savez(file, outputs=flat(outputs), facts=np.asarray(json.dumps(facts)), **more)
             temporary.replace(path)
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -173,7 +216,7 @@ def try_candidate(
     store: TrialStore,
     share: float = 1.0,
     hopeless: Callable[[Trial], str] | None = None,
-    beyond: Callable[[BaseTransfer, Dataset], str] | None = None,
+    beyond: Callable[[BaseTransfer, Dataset], Use] | None = None,
 ) -> Trial:
     """Fit on the training part of each fold and predict the rest.
 
@@ -185,7 +228,7 @@ def try_candidate(
         store: Finished folds.
         share: Share of the time left that this candidate may use.
         hopeless: Given the trial so far, says why to stop, or "" to go on.
-        beyond: Given the first fitted model and rows, says which limit it breaks, or "".
+        beyond: Given the first fitted model and rows, measures what it takes, and says which limit it breaks.
 
     Returns:
         The trial; a failure is a trial with a reason, never a crash.
@@ -207,7 +250,7 @@ def advance(
     upto: int | None = None,
     seconds: float = float("inf"),
     hopeless: Callable[[Trial], str] | None = None,
-    beyond: Callable[[BaseTransfer, Dataset], str] | None = None,
+    beyond: Callable[[BaseTransfer, Dataset], Use] | None = None,
 ) -> None:
     """Go on with a trial through the next folds, until ``upto`` of them are done; None for all.
 
@@ -222,11 +265,11 @@ def advance(
         upto: Folds to do, those that are done counted.
         seconds: Time for these folds.
         hopeless: Given the trial so far, says why to stop, or "" to go on.
-        beyond: Given the first fitted model and rows, says which limit it breaks, or "".
+        beyond: Given the first fitted model and rows, measures what it takes, and says which limit it breaks.
     """
     candidate, upto = trial.candidate, len(folds) if upto is None else upto
     if trial.outputs is None:
-        trial.outputs = np.full((len(data), data.task.outputs) if data.task.is_classification else len(data), np.nan)
+        trial.outputs = _unpredicted(data)
     start = time.perf_counter()
     for index in range(trial.folds, upto):
         train, test = folds[index]
@@ -248,7 +291,7 @@ def advance(
             break
         trial.outputs[test] = found[0]
         trial.add(found[1])
-        reason = found[1].get("beyond", "")
+        reason = trial.use.reason if index == 0 else ""
         if reason:
             trial.state, trial.reason = "stopped", reason
             break
@@ -260,6 +303,42 @@ def advance(
         trial.state = "done" if trial.folds == len(folds) else "waiting"
     if not trial.folds:
         trial.outputs = None
+
+
+def again(trial: Trial, data: Dataset, folds: Folds, *, setting: Setting, store: TrialStore, number: int) -> None:
+    """Predict all rows once more, with other folds; where that comes to no end, the trial stays as it is.
+
+    Args:
+        trial: Done.
+        data: All rows.
+        folds: Positions (train, test), those of no other pass.
+        setting: Clock, progress and cache.
+        store: Finished folds.
+        number: Which pass it is, the first is 0.
+    """
+    assert trial.outputs is not None
+    outputs, seconds = _unpredicted(data), 0.0
+    for index, (train, test) in enumerate(folds):
+        path = store.path(trial.candidate, number * len(folds) + index)
+        try:
+            found = store.load(path)
+            if found is None:
+                found = _one_fold(trial.candidate, data, train, test, setting, None)
+                store.save(path, *found)
+        except OutputError:
+            raise
+        except Exception:  # noqa: BLE001  (one pass over all rows is there; this one is not needed)
+            return
+        outputs[test], seconds = found[0], seconds + found[1]["seconds"]
+    trial.repeats.append(outputs)
+    trial.seconds += seconds
+
+
+def _unpredicted(data: Dataset) -> np.ndarray:
+    """Outputs of rows none of which was predicted: NaN, or None where each row has an array."""
+    if data.task.is_tagging:
+        return np.full(len(data), None, dtype=object)
+    return np.full((len(data), data.task.outputs) if data.task.is_classification else len(data), np.nan)
 
 
 def _within(setting: Setting, seconds: float, path: Path | None) -> Setting:
@@ -274,7 +353,7 @@ def _one_fold(
     train: np.ndarray,
     test: np.ndarray,
     setting: Setting,
-    beyond: Callable[[BaseTransfer, Dataset], str] | None,
+    beyond: Callable[[BaseTransfer, Dataset], Use] | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     if setting.clock.expired:
         raise BudgetError("no time was left")
@@ -283,13 +362,13 @@ def _one_fold(
     fitted = time.perf_counter()
     outputs = transfer.outputs(data.select(test), store=setting.store)
     done = time.perf_counter()
-    if not np.isfinite(outputs).all():
+    if not np.isfinite(flat(outputs)).all():
         raise SourceError(f"{candidate.name} gives values that are not finite", hint="lower its learning rate")
     facts = {
         "seconds": done - start,
         "fit_seconds": fitted - start,
         "ms": 1000 * (done - fitted) / max(1, len(test)),
         "curve": transfer.curve_,
-        "beyond": beyond(transfer, data.select(test)) if beyond else "",
+        "use": beyond(transfer, data.select(test)) if beyond else Use(),
     }
     return outputs, facts

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from graft.core.errors import UsageError
+from graft.core.ragged import is_ragged
 from graft.core.types import Task
 from graft.evaluate.metrics import METRICS, checked, score
-from graft.nn.bootstrap import Interval, resample
+from graft.nn.bootstrap import Interval, independent, resample
 
 TIMES = 1000
 # Given the data, a mean over the 37 % of rows left out varies sqrt((1 - 0.368) / 0.368) times as much as one over a
@@ -41,6 +42,7 @@ def selected_score(
     *,
     metric: str | None = None,
     groups: np.ndarray | None = None,
+    repeats: int = 1,
     seed: int = 0,
     level: float = 0.9,
     times: int = TIMES,
@@ -59,6 +61,7 @@ def selected_score(
             judged on the rows it has.
         metric: Name in ``METRICS``; None: the one that decides.
         groups: Group of each row (n,); whole groups are drawn.
+        repeats: Passes over the same rows that the n rows are (``evaluate.passes``): a row is drawn with all of them.
         seed: Seed of the resamples.
         level: Coverage of the interval.
         times: Number of resamples.
@@ -86,15 +89,14 @@ def selected_score(
     sign = 1.0 if chosen.larger else -1.0
     names, prepared, masks, naive = list(outputs), [], [], []
     for values in outputs.values():
-        has = ~np.isnan(np.asarray(values, dtype=np.float64).reshape(len(y), -1)).any(axis=1)
-        _, filled = checked(task, y, np.where(has.reshape(-1, *[1] * (np.ndim(values) - 1)), values, 0.0))
+        has, filled = _filled(task, y, np.asarray(values))
         naive.append(score(task, y[has], filled[has], metric=chosen.name))
         prepared.append(chosen.prepare(task, y, filled))
         masks.append(has.astype(np.float64))
     best = int(np.argmax(sign * np.asarray(naive)))
     drawn: list[np.ndarray] = []
     winners: list[np.ndarray] = []
-    for counts in resample(len(y), seed=seed, times=times, groups=groups):
+    for counts in resample(len(y), seed=seed, times=times, groups=independent(len(y), groups, repeats)[0]):
         with np.errstate(invalid="ignore", divide="ignore"):  # a resample may miss all rows of a configuration
             inside, outside = (
                 np.stack([one(weight * mask) for one, mask in zip(prepared, masks, strict=True)], axis=1)
@@ -113,3 +115,14 @@ def selected_score(
     shares = np.bincount(np.concatenate(winners), minlength=len(names)) / times
     wins = dict(zip(names, shares.tolist(), strict=True))
     return Selected((value, float(low), float(high)), sign * (naive[best] - value), names[best], wins)
+
+
+def _filled(task: Task, y: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows have outputs (n,), and checked outputs with zeros for the others."""
+    if is_ragged(values):
+        has, filled = task.known(values), values.copy()
+        for row in np.flatnonzero(~has):
+            filled[row] = np.zeros((len(y[row]), task.outputs))
+        return has, checked(task, y, filled)[1]
+    has = ~np.isnan(values.astype(np.float64).reshape(len(y), -1)).any(axis=1)
+    return has, checked(task, y, np.where(has.reshape(-1, *[1] * (np.ndim(values) - 1)), values, 0.0))[1]

@@ -141,7 +141,8 @@ def _chosen(data: Dataset, most: int) -> np.ndarray:
         return evenly_spaced(len(data), most)
     some = evenly_spaced(len(data), CANDIDATES)
     assert data.y is not None
-    return some[np.lexsort((data.y[some], data.X.keys(data.rows[some])))[:most]]
+    keys = data.X.keys(data.rows[some])
+    return some[np.lexsort((keys,) if data.task.is_tagging else (data.y[some], keys))[:most]]
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ def _sizes(data: Dataset) -> dict[str, Any]:
     modality = data.task.modality
     sizes: list[float] = []
     some = data.select(_chosen(data, PICTURES if modality == "image" else ROWS))
-    if modality == "text":
+    if modality in {"text", "sequence"}:
         texts = [join(example) for example in some.take()]
         sizes = [len(text) for text in texts]
         letters = "".join("".join(text[:LETTERS].split()) for text in texts)
@@ -164,7 +165,7 @@ def _sizes(data: Dataset) -> dict[str, Any]:
         sizes = [size for source in some.X.sources(some.rows) if (size := _pixels(source))]
     elif modality == "audio" and hasattr(some.X, "facts"):
         sizes = [fact.seconds for fact in some.X.facts(some.rows)]
-    elif modality == "counts":
+    elif modality in {"counts", "series"}:
         sizes = [len(row) for row in some.take()]
     elif modality == "table":
         columns = some.take()
@@ -197,7 +198,9 @@ def _pixels(source: Any) -> int:
 
 
 def _geometry(data: Dataset, features: Features) -> dict[str, Any]:
-    """How the last layer lies around the targets, on the rows that have features."""
+    """How the last layer lies around the targets, on the rows that have features; nothing where a row has many targets."""
+    if data.task.is_tagging:
+        return {}
     order = np.argsort(data.rows, kind="stable")
     place = np.searchsorted(data.rows, features.rows, sorter=order).clip(max=len(data) - 1)
     has = np.flatnonzero(data.rows[order[place]] == features.rows)

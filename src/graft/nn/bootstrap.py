@@ -13,6 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, t
 
+from graft.core.ragged import flat, lengths
+from graft.core.spans import best_tags, span_counts
+
 Weighted = Callable[[np.ndarray], np.ndarray]
 Interval = tuple[float, float, float]
 
@@ -59,10 +62,58 @@ def r2(y: np.ndarray, outputs: np.ndarray) -> Weighted:
     return value
 
 
+def entity_counts(y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Right, true and predicted spans of every sentence (n, 3), of the likeliest valid tags."""
+    return span_counts(y, best_tags(outputs)).astype(np.float64)
+
+
+def entity_f1(y: np.ndarray, outputs: np.ndarray) -> Weighted:
+    """Prepare the strict F1 = 2 TP / (true + predicted) of spans, summed over sentences, as CoNLL counts it; 0 without any.
+
+    Args:
+        y: Tags of every sentence, arrays (T_i,).
+        outputs: Probabilities of every sentence, arrays (T_i, C).
+    """
+    counts = entity_counts(y, outputs)
+
+    def value(weight: np.ndarray) -> np.ndarray:
+        hits, true, predicted = (weight @ counts).T
+        return np.asarray(2 * hits / np.maximum(true + predicted, 1))
+
+    return value
+
+
+def share_of_spans(y: np.ndarray, outputs: np.ndarray, *, of: str) -> Weighted:
+    """Prepare the share of the ``"predicted"`` spans that are right (precision), or of the ``"true"`` ones (recall)."""
+    counts = entity_counts(y, outputs)
+    column = {"true": 1, "predicted": 2}[of]
+
+    def value(weight: np.ndarray) -> np.ndarray:
+        summed = weight @ counts
+        return np.asarray(summed[:, 0] / np.maximum(summed[:, column], 1))
+
+    return value
+
+
+def word_accuracy(y: np.ndarray, outputs: np.ndarray) -> Weighted:
+    """Prepare the share of words whose tag is right, of the likeliest valid tags."""
+    right = flat(best_tags(outputs)) == flat(y)
+    words = lengths(y)
+    row = np.repeat(np.arange(len(words)), words)
+    counts = np.stack([np.bincount(row, right, len(words)), words], axis=1)
+
+    def value(weight: np.ndarray) -> np.ndarray:
+        hits, total = (weight @ counts).T
+        return np.asarray(hits / np.maximum(total, 1))
+
+    return value
+
+
 DECIDERS: dict[str, Callable[[np.ndarray, np.ndarray], Weighted]] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
     "r2": r2,
+    "entity_f1": entity_f1,
 }
 
 
@@ -89,6 +140,19 @@ def resample(
         drawn = rng.integers(0, units, (count, units)) + units * np.arange(count)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=count * units).reshape(count, units).astype(np.float64)
         yield counts if member is None else counts[:, member]
+
+
+def independent(size: int, groups: np.ndarray | None, repeats: int) -> tuple[np.ndarray | None, int]:
+    """What is drawn where ``size`` rows are ``repeats`` passes over the same ones: groups, and how many there are.
+
+    Example:
+        >>> independent(4, None, 2)[0].tolist(), independent(4, None, 1)
+        ([0, 1, 0, 1], (None, 4))
+    """
+    if groups is not None:
+        return groups, len(np.unique(groups))
+    rows = size // repeats
+    return (np.tile(np.arange(rows), repeats) if repeats > 1 else None), rows
 
 
 def bootstrap(

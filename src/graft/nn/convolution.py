@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor, nn
 
-from graft.nn.transformer import mean_of_tokens
+from graft.nn.transformer import input_layer, mean_of_tokens, positions
 
 Batch = dict[str, Tensor]
 
@@ -149,18 +149,36 @@ class VGG(_Stages):
 
 
 class DilatedCNN(nn.Module):
-    """Residual 1-D convolutions over tokens whose reach doubles per block; for letters of DNA and characters.
+    """Residual 1-D convolutions whose reach doubles per block, over letters of DNA, characters, or steps of time series.
 
-    Yu & Koltun (2016); causal as in van den Oord et al. (2016).  Batch: ``input_ids`` (B, T), ``attention_mask``
-    (B, T) or none where nothing is padded.
+    Yu & Koltun (2016); causal as in van den Oord et al. (2016).  Batch: ``input_ids`` (B, T), or ``frames`` (B, T, F);
+    ``attention_mask`` (B, T) or none where nothing is padded.
+
+    Args:
+        vocabulary: Number of tokens.
+        bands: Numbers F of a step, where there are steps of numbers instead of tokens.
+        width: Of the states.
+        depth: Number of blocks.
+        reach: Places that a convolution sees.
+        causal: Whether a position sees only what came before it.
+        strongest: Whether rows are the largest value of each column instead of the mean: a motif counts wherever it is.
     """
 
     def __init__(
-        self, vocabulary: int, *, width: int = 128, depth: int = 4, reach: int = 5, causal: bool = False
+        self,
+        vocabulary: int = 0,
+        *,
+        bands: int = 0,
+        width: int = 128,
+        depth: int = 4,
+        reach: int = 5,
+        causal: bool = False,
+        strongest: bool = False,
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocabulary, width)
+        self.embedding = input_layer(vocabulary, bands, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.strongest = strongest
         self.layers = nn.ModuleList(_Dilated(width, reach, 2**block, causal=causal) for block in range(depth))
         self.causal, self.hidden_size = causal, width
 
@@ -171,7 +189,7 @@ class DilatedCNN(nn.Module):
     def forward_features(self, batch: Batch) -> list[Tensor]:
         """States (B, T, D) of the embeddings and of every block."""
         real = batch["attention_mask"][:, None, :] if "attention_mask" in batch else None
-        words = self.embedding(batch["input_ids"])
+        words = self.embedding(positions(batch))
         x, states = words.transpose(1, 2), [words]
         for layer in self.layers:
             x = layer(x if real is None else x * real)  # padding is as empty as what lies beyond the ends
@@ -179,8 +197,12 @@ class DilatedCNN(nn.Module):
         return states
 
     def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Mean over the real tokens."""
-        return mean_of_tokens(hidden, batch)
+        """Mean over the real tokens, or the largest values among them."""
+        if not self.strongest:
+            return mean_of_tokens(hidden, batch)
+        if "attention_mask" in batch:
+            hidden = hidden.masked_fill(batch["attention_mask"][..., None] == 0, -torch.inf)
+        return hidden.amax(dim=1)
 
 
 class _Dilated(nn.Module):

@@ -21,6 +21,7 @@ from graft.nn.convolution import VGG, DilatedCNN, ResNet, TextCNN
 from graft.nn.patches import PatchTransformer
 from graft.nn.recurrent import Recurrent
 from graft.nn.transformer import Transformer, mean_of_tokens
+from graft.nn.word_bilstm import WordBiLSTM
 
 Batch = dict[str, Tensor]
 
@@ -166,11 +167,15 @@ SIZES: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
+WORD_ENCODERS: dict[str, Callable[..., nn.Module]] = {"bilstm": WordBiLSTM}  # which read sentences word by word
+
+
 def make_encoder(name: str, **arguments: object) -> nn.Module:
     """Build an encoder by name with fresh weights from torch's random state."""
-    if name not in ENCODERS:
+    known = ENCODERS | WORD_ENCODERS
+    if name not in known:
         raise UsageError(f"no encoder {name!r}", hint=f"known: {', '.join(sorted(ENCODERS))}")
-    return ENCODERS[name](**arguments)
+    return known[name](**arguments)
 
 
 def size_of(name: str, size: str) -> dict[str, Any]:

@@ -103,6 +103,7 @@ class LabelledPretrain(BasePretrain):
     encoders: ClassVar[dict[str, tuple[str, ...]]] = {
         "text": ("textcnn", "lstm", "gru", "cnn", "transformer"),
         "image": ("resnet", "vgg", "patches"),
+        "sequence": ("cnn", "textcnn", "lstm", "gru", "transformer"),
         "table": ("mlp",),
     }
 

@@ -160,12 +160,13 @@ class BlockPretrain(LanguagePretrain):
     def _start(
         self, data: Dataset, folder: Path, progress: Progress
     ) -> tuple[Backbone, Objective, Callable[[int], Iterable[Batch]], int]:
-        name = choose_encoder(self.encoder, self.encoders["text"], self.label)
+        modality = data.task.modality
+        name = choose_encoder(self.encoder, self.encoders[modality], self.label)
         reader = learn_reader(data, unit=self.unit, vocabulary=self.vocabulary, longest=max(256, self.length))
         self.reader_ = reader
         self.corpus_ = write_corpus(reader, data, folder, seed=self.seed, progress=progress)
         arguments = {"vocabulary": reader.vocabulary, **size_of(name, self.size), "causal": self.causal}
-        spec = ModelSpec(f"new:{name}", name, "text", architecture=f"{name}-{self.size}")
+        spec = ModelSpec(f"new:{name}", name, modality, architecture=f"{name}-{self.size}")
         backbone = NativeBackbone(name, arguments, reader, spec)
         objective = self._objective(backbone)
         batches = batches_of(self.corpus_, self._block, self.batch_size, self.seed, self._batch)

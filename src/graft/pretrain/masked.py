@@ -50,7 +50,9 @@ class Masked(BlockPretrain):
 
     name = "masked"
     label = "fill-in-the-blank prediction"
-    encoders: ClassVar[dict[str, tuple[str, ...]]] = {"text": ("transformer", "lstm", "gru", "cnn")}
+    encoders: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(
+        ("text", "sequence"), ("transformer", "lstm", "gru", "cnn")
+    )
 
     def _objective(self, backbone: NativeBackbone) -> TokenObjective:
         return _Masked(backbone, lr=self.lr, weight_decay=self.weight_decay, bridge=True)

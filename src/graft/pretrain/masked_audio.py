@@ -129,7 +129,7 @@ class MaskedAudio(SoundPretrain):
 
     @property
     def _gap(self) -> str:
-        picture = (self.encoder or self.encoders["audio"][0]) in AS_PICTURES
+        picture = (self.encoder or self.encoders[self.modality][0]) in AS_PICTURES
         return self.gap or ("patches" if picture else "time")
 
     @property

@@ -127,7 +127,7 @@ class NextAudio(SoundPretrain):
         for frames in (self.train_, self.held_out_):
             if np.diff(frames.ends, prepend=0).max() <= self.ahead:
                 raise DataError(
-                    f"no sound is longer than {self.ahead} frames", hint="lower ahead, or add longer sounds"
+                    f"no {self.unit} is longer than {self.ahead} frames", hint="lower ahead, or add longer ones"
                 )
 
     def _objective(self, backbone: NativeBackbone) -> Ahead:

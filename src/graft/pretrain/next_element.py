@@ -47,7 +47,9 @@ class NextElement(BlockPretrain):
 
     name = "next"
     label = "next-element prediction"
-    encoders: ClassVar[dict[str, tuple[str, ...]]] = {"text": ("transformer", "lstm", "gru", "cnn")}
+    encoders: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(
+        ("text", "sequence"), ("transformer", "lstm", "gru", "cnn")
+    )
     causal = True
 
     @property

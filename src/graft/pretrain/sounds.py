@@ -56,9 +56,7 @@ class Frames:
         return [np.asarray(self.values[starts[i] : self.ends[i]]) for i in sounds]
 
 
-def write_frames(
-    reader: AudioReader, data: Dataset, folder: Path, *, seed: int, progress: Progress
-) -> tuple[Frames, Frames]:
+def write_frames(reader: Any, data: Dataset, folder: Path, *, seed: int, progress: Progress) -> tuple[Frames, Frames]:
     """Decode every sound once; training and held-out spectrograms.  What lies in the folder already is used as it is.
 
     Raises:
@@ -84,7 +82,7 @@ def write_frames(
 
 
 def _encode(
-    reader: AudioReader, data: Dataset, files: dict[str, Path], held_out: np.ndarray, progress: Progress
+    reader: Any, data: Dataset, files: dict[str, Path], held_out: np.ndarray, progress: Progress
 ) -> dict[str, list[int]]:
     """Write all spectrograms; the number of frames of each."""
     lengths: dict[str, list[int]] = {"train": [], "held_out": []}
@@ -119,10 +117,12 @@ class SoundPretrain(BasePretrain):
     """
 
     causal: ClassVar[bool] = False
+    modality: ClassVar[str] = "audio"
+    unit: ClassVar[str] = "sound"
 
     train_: Frames
     held_out_: Frames
-    reader_: AudioReader
+    reader_: Any
 
     def __init__(
         self,
@@ -148,17 +148,21 @@ class SoundPretrain(BasePretrain):
     def _start(
         self, data: Dataset, folder: Path, progress: Progress
     ) -> tuple[Backbone, Objective, Callable[[int], Iterable[Batch]], int]:
-        name = choose_encoder(self.encoder, self.encoders["audio"], self.label)
+        name = choose_encoder(self.encoder, self.encoders[self.modality], self.label)
         arguments = size_of(name, self.size)
         form = "picture" if name in AS_PICTURES else "frames"
-        self.reader_ = AudioReader.of(data, frames=self.length, form=form)
+        self.reader_ = self._reader(data, form)
         self.train_, self.held_out_ = write_frames(self.reader_, data, folder, seed=self.seed, progress=progress)
         self._check()
         own = {"channels": CHANNELS} if form == "picture" else {"bands": self.reader_.bands, "causal": self.causal}
-        spec = ModelSpec(f"new:{name}", name, "audio", architecture=f"{name}-{self.size}")
+        spec = ModelSpec(f"new:{name}", name, self.modality, architecture=f"{name}-{self.size}")
         backbone = NativeBackbone(name, {**own, **arguments}, self.reader_, spec)
         per_epoch = math.ceil(len(self.train_) / self.batch_size)
         return backbone, self._objective(backbone), self._batches, per_epoch
+
+    def _reader(self, data: Dataset, form: str) -> Any:
+        """What turns rows into frames."""
+        return AudioReader.of(data, frames=self.length, form=form)
 
     def _check(self) -> None:
         """Refuse sounds that cannot be learned from."""

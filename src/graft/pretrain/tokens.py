@@ -14,7 +14,7 @@ from graft.core.rows import evenly_spaced
 from graft.core.runtime import Progress
 from graft.core.types import Dataset
 from graft.pretrain.base import held_out_rows
-from graft.sources.readers import END, SPECIAL, TextReader
+from graft.sources.readers import END, SPECIAL, TextReader, letter_reader
 
 CHUNK = 4096  # rows encoded at a time
 VOCABULARY_ROWS = 200_000  # rows from which the vocabulary is learned
@@ -50,8 +50,11 @@ class Corpus:
 
 
 def learn_reader(data: Dataset, *, unit: str, vocabulary: int, longest: int) -> TextReader:
-    """A tokenizer learned from at most 200,000 evenly spaced rows."""
+    """A tokenizer learned from at most 200,000 evenly spaced rows; of sequences one of letters, that reads nearly all whole."""
     rows = evenly_spaced(len(data), VOCABULARY_ROWS)
+    if data.task.modality == "sequence" and unit in {"auto", "character"}:
+        letters = letter_reader(data)
+        unit, longest = "character", max(longest, letters.longest)
 
     def texts() -> Iterator[str]:
         for start in range(0, len(rows), CHUNK):

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graft.core.errors import BudgetError, DataError, GraftError, UsageError
+from graft.core.ragged import cut
 from graft.core.registry import SCORES
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress, silent
 from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow
+from graft.data.sentences import SentenceRows, by_words
 from graft.nn.bootstrap import DECIDERS, bootstrap, interval
 from graft.ranking.compare import Measured, differences, order, sentences
 from graft.ranking.probe import deal_folds, fold_count, held_out
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_SCORES = ("logme", "h_score", "leep", "nce")
 SCORED_ROWS = 2000  # rows the transferability scores look at
 HALVES = 30  # half-samples for their intervals
+WORDS = 12_000  # words of a tagging that are looked at: they are the rows of the probe
 COVERAGE_ROWS = 200  # rows shown to the candidate to see whether it can read the data
 
 Extract = Callable[[Any, Dataset], Features]
@@ -79,6 +82,9 @@ def rank(
     scores = _checked(specs, dataset, by, scores)
     clock = clock or Clock()
     sample = dataset.select(_proportional(dataset, limit_rows, seed)) if limit_rows else dataset
+    sample = _few_words(sample, seed)
+    if dataset.task.is_tagging:
+        extract = _word_extractor(sample, store, clock, progress)
     run = _Sample(
         sample, scores, seed=seed, level=level, clock=clock, extract=extract or _extractor(store, clock, progress)
     )
@@ -104,6 +110,10 @@ class _Sample:
     def __init__(
         self, dataset: Dataset, scores: tuple[str, ...], *, seed: int, level: float, clock: Clock, extract: Extract
     ) -> None:
+        assert dataset.y is not None
+        # the rows of a tagging are its words; what counts, and is drawn, are sentences
+        self.sentences = dataset if dataset.task.is_tagging else None
+        dataset = dataset if self.sentences is None else by_words(dataset)
         assert dataset.y is not None
         self.dataset, self.y, self.task = dataset, dataset.y, dataset.task
         self.scores, self.seed, self.level, self.clock, self.extract = scores, seed, level, clock, extract
@@ -141,6 +151,7 @@ class _Sample:
         passed = len(
             getattr(features.values, "kept", features.values)
         )  # the pass may have covered more than the sample
+        passed = passed if self.sentences is None else len(self.sentences)
         start = time.perf_counter()
         values, draws = self._probes(features)
         for name in self.scores:
@@ -164,9 +175,15 @@ class _Sample:
         size = len(self.y) if groups is None else len(np.unique(groups))
         for name, layers in (("probe", "auto"), ("probe_last", "last")):
             outputs = held_out(features, self.y, self.task, self.fold, layers=layers, tick=self._tick)
-            metric = DECIDERS[self.task.metric](self.y, outputs)
-            value = float(metric(np.ones((1, len(self.y))))[0])
-            draws[name] = bootstrap([metric], len(self.y), seed=self.seed, groups=groups)[:, 0]
+            y, metric_of = self.y, DECIDERS[self.task.metric]
+            if self.sentences is not None:
+                assert self.sentences.y is not None
+                y, groups, metric_of = self.sentences.y, self.sentences.groups, DECIDERS[self.sentences.task.metric]
+                outputs = cut(outputs, self.sentences.X.counts[self.sentences.rows])  # type: ignore[attr-defined]
+                size = len(y) if groups is None else len(np.unique(groups))
+            metric = metric_of(y, outputs)
+            value = float(metric(np.ones((1, len(y))))[0])
+            draws[name] = bootstrap([metric], len(y), seed=self.seed, groups=groups)[:, 0]
             values[name] = interval(value, draws[name], level=self.level, size=size)
         return values, draws
 
@@ -194,6 +211,27 @@ class _Sample:
     def _tick(self) -> None:
         if self.clock.expired:
             raise BudgetError("not finished: the budget was used up")
+
+
+def _few_words(dataset: Dataset, seed: int) -> Dataset:
+    """Of a tagging as many sentences as have ``WORDS`` words; every other data set as it is."""
+    if not isinstance(dataset.X, SentenceRows):
+        return dataset
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    within = int((np.cumsum(dataset.X.counts[dataset.rows][order]) <= WORDS).sum())
+    return dataset.select(np.sort(order[: max(4, within)]))
+
+
+def _word_extractor(sentences: Dataset, store: Store | None, clock: Clock, progress: Progress) -> Extract:
+    from graft.core.store import Store as Cache
+    from graft.sources.aligned import WordStates
+    from graft.word_features import word_features
+
+    def extract(backbone: Any, dataset: Dataset) -> Features:
+        del dataset  # the words of these sentences
+        return word_features(WordStates(backbone), sentences, store=store or Cache(), clock=clock, progress=progress)
+
+    return extract
 
 
 def _extractor(store: Store | None, clock: Clock, progress: Progress) -> Extract:

@@ -33,6 +33,7 @@ from graft.sources.image import ImageBackbone
 from graft.sources.loading import first_line
 from graft.sources.native import NativeBackbone
 from graft.sources.readers import CountReader, TableReader
+from graft.sources.series import SeriesReader
 from graft.sources.sounds import AudioReader
 from graft.sources.text import TextBackbone
 
@@ -165,7 +166,7 @@ def _features(backbone: Backbone, *, grey: bool, length: int, seed: int = 0) -> 
     random = np.random.default_rng(seed)
     was, modality = backbone.training, backbone.spec.modality
     reader: Any = getattr(backbone, "reader", None)
-    if modality == "text":
+    if modality in {"text", "sequence"}:
         tokenizer = getattr(backbone, "tokenizer", None)
         count = len(tokenizer) if tokenizer is not None else reader.vocabulary
         rows = [random.integers(0, count, length).astype(np.int32) for _ in range(TEXTS)]
@@ -177,6 +178,9 @@ def _features(backbone: Backbone, *, grey: bool, length: int, seed: int = 0) -> 
     elif isinstance(reader, AudioReader):
         sounds = [Sound(random.normal(scale=0.1, size=reader.rate // 2).astype(np.float32), reader.rate)] * 3
         batch = backbone.collate(backbone.preprocess(sounds))
+    elif isinstance(reader, SeriesReader):
+        series = random.normal(size=(3, 32, reader.bands // 2)).astype(np.float32)
+        batch = backbone.collate(backbone.preprocess(list(series)))
     elif isinstance(reader, TableReader) and isinstance(backbone, NativeBackbone):
         batch = {"values": torch.from_numpy(random.normal(size=(3, reader.vectors.width)).astype(np.float32))}
     elif isinstance(reader, CountReader) and isinstance(backbone, NativeBackbone):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -55,6 +56,23 @@ class Backbone(nn.Module):
     @abstractmethod
     def preprocess(self, examples: Any) -> list[Any]:
         """Encode raw examples (as ``Dataset.take`` gives them), one entry per example."""
+
+    def align(self, sentences: list[Any]) -> list[tuple[Any, np.ndarray]]:
+        """Encode sentences (``data.sentences``) and say where the first token of each word is (T,).
+
+        Here every word is encoded alone, which is right where the network reads arrays of tokens and adds none of its own.
+        """
+        found = []
+        for sentence in sentences:
+            parts = self.preprocess(sentence.words) or self.preprocess([""])
+            counts = [len(part) for part in parts]
+            found.append((np.concatenate(parts), np.cumsum([0, *counts[:-1]])[: len(sentence.starts)]))
+        return found
+
+    @property
+    def room(self) -> int | None:
+        """Tokens that it reads of one row at most; None for no limit."""
+        return None
 
     @abstractmethod
     def length(self, encoded: Any) -> int:

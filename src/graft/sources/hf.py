@@ -18,6 +18,7 @@ from graft.sources import folder as folders_
 from graft.sources.base import Backbone, Source
 from graft.sources.hub import cached_models, find_folder
 from graft.sources.image import ImageBackbone, open_reader
+from graft.sources.letters import SequenceBackbone, alphabet_of_vocabulary, open_letters, read_vocabulary
 from graft.sources.loading import open_network, open_tokenizer, own_classes, quiet, read_config
 from graft.sources.text import TextBackbone, longest_input, pad_number
 
@@ -71,9 +72,11 @@ def describe_folder(folder: Path, uri: str, name: str) -> ModelSpec:
     modality = modality_of(
         folders_.read_json(folder / "config.json") | {k: raw[k] for k in ("vocab_size",) if k in raw}
     )
+    if modality == "text" and alphabet_of_vocabulary(read_vocabulary(folder)):
+        modality = "sequence"
     if not modality:
         raise SourceError(f"{name} reads neither text nor pictures", hint="graft opens text and image models")
-    width, flops = _text_size(config, inside) if modality == "text" else _image_size(config.to_json_string())
+    width, flops = _text_size(config, inside) if modality != "image" else _image_size(config.to_json_string())
     return ModelSpec(
         uri=uri,
         name=name,
@@ -133,12 +136,15 @@ def open_folder(folder: Path, spec: ModelSpec, **options: Any) -> Backbone:
         return ImageBackbone(network, open_reader(folder), spec, head=head)
     if kind != "input_ids":
         raise SourceError(f"{spec.name} reads {kind or 'unknown inputs'}", hint="graft opens text and image models")
-    tokenizer = open_tokenizer(folder)
+    alphabet = alphabet_of_vocabulary(read_vocabulary(folder))
+    tokenizer = open_letters(folder) if alphabet else open_tokenizer(folder)
     check_vocabulary(folder, tokenizer, network)
     options.setdefault("longest", longest_input(tokenizer, network))
     options.setdefault("pooling", ("cls",) if getattr(config, "classifier_pooling", "") == "cls" else ("mean",))
     if has_head and model.config.pad_token_id is None:
         model.config.pad_token_id = pad_number(tokenizer, model.config)  # decoders find the last real token by it
+    if alphabet:
+        return SequenceBackbone(network, tokenizer, spec, head=head, alphabet=alphabet, **options)
     return TextBackbone(network, tokenizer, spec, head=head, **options)
 
 

@@ -121,7 +121,7 @@ class PictureReader:
         pixels = pixels.flip(1) if self.blue_first else pixels
         mean = torch.tensor(self.mean).reshape(1, -1, 1, 1)
         std = torch.tensor(self.std).reshape(1, -1, 1, 1)
-        return {"pixel_values": ((pixels * self.scale - mean) / std).contiguous()}
+        return {"pixel_values": ((pixels * self.scale - mean) / std).contiguous(memory_format=torch.channels_last)}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> PictureReader:

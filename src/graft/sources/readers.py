@@ -13,12 +13,14 @@ import torch
 
 from graft.core.errors import UsageError
 from graft.core.registry import MODALITIES
+from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
 from graft.data.sparse import SparseRow, chosen, frequencies, stacked
 from graft.sources.base import Batch, Coverage
 
 VOCABULARY = 30_000
 MAX_TOKENS = 256
+MAX_LETTERS = 1_024  # of a sequence
 FEATURES = 20_000  # of sparse counts that a network reads: each has its weights
 PADDING, UNKNOWN, MASK, START, END = SPECIAL = ("[PAD]", "[UNK]", "[MASK]", "[START]", "[END]")
 SAMPLE = 2_000  # rows from which the kind of writing is read off
@@ -181,6 +183,19 @@ class TextReader(Reader):
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"modality": "text", "tokenizer": self.tokenizer.to_str(), "longest": self.longest}, {}
+
+
+def letter_reader(data: Dataset) -> TextReader:
+    """The letters of sequences as tokens; nearly all sequences are read whole, but no more than ``MAX_LETTERS``.
+
+    Example:
+        >>> from graft.testing import toy_data
+        >>> letter_reader(toy_data("sequence")).vocabulary
+        9
+    """
+    some = data.take(evenly_spaced(len(data), SAMPLE))
+    long = int(np.quantile([len(row) for row in some], 0.95)) if some else 0
+    return TextReader.build(some, unit="character", longest=min(MAX_LETTERS, max(MAX_TOKENS, long)))
 
 
 def _joined(texts: Iterable[Any]) -> Iterator[str]:

@@ -16,7 +16,8 @@ from graft.nn.encoders import ENCODERS, SIZES, size_of
 from graft.sources.base import Backbone, describe_model
 from graft.sources.layers import NetworkBackbone
 from graft.sources.native import NativeBackbone
-from graft.sources.readers import CountReader, ImageReader, Reader, TableReader, TextReader
+from graft.sources.readers import CountReader, ImageReader, Reader, TableReader, TextReader, letter_reader
+from graft.sources.series import SeriesReader
 from graft.sources.sounds import CHANNELS, AudioReader
 
 Student = str | ModelSpec | Backbone
@@ -24,6 +25,8 @@ FRESH: dict[str, tuple[str, ...]] = {  # encoders that can be made for each kind
     "text": ("textcnn", "mean", "cnn", "gru", "lstm", "transformer"),
     "image": ("resnet", "patches", "vgg"),
     "audio": ("transformer", "gru", "lstm", "resnet", "vgg"),
+    "sequence": ("cnn", "textcnn", "gru", "lstm", "transformer"),
+    "series": ("cnn", "gru", "lstm", "transformer"),
     "table": ("mlp", "linear"),
     "counts": ("mlp", "linear"),
 }
@@ -104,6 +107,8 @@ def fresh_reader(data: Dataset, encoder: str, *, vocabulary: int) -> Reader:
         return ImageReader.build(data.take(some))
     if modality == "audio":
         return AudioReader.of(data, form="picture" if encoder in AS_PICTURES else "frames")
+    if modality in {"sequence", "series"}:
+        return letter_reader(data) if modality == "sequence" else SeriesReader.of(data)
     if modality == "counts":
         return CountReader.build(data)
     return TableReader(MODALITIES["table"].vectors().fit(data))
@@ -133,6 +138,8 @@ def fresh_backbone(encoder: str, size: str, reader: Reader, modality: str) -> Na
             arguments |= {"size": reader.size, "patch": max(2, reader.size // 8)}
     elif isinstance(reader, AudioReader):
         arguments |= {"channels": CHANNELS} if reader.form == "picture" else {"bands": reader.bands}
+    elif isinstance(reader, SeriesReader):
+        arguments["bands"] = reader.bands
     elif isinstance(reader, TableReader):
         arguments["inputs"] = reader.vectors.width
     elif isinstance(reader, CountReader):

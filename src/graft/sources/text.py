@@ -125,6 +125,25 @@ class TextBackbone(NetworkBackbone):
             return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
         return [np.array([encoding.ids, encoding.type_ids], dtype=np.int32) for encoding in encodings]
 
+    def align(self, sentences: list[Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Tokenize sentences as they are written; the first token of a word is the first that reaches into it."""
+        texts = [self.prompt + (_lowered(str(one)) if self.lower else str(one)) for one in sentences]
+        found = []
+        for sentence, encoding in zip(sentences, self._backend.encode_batch(texts), strict=True):
+            special = np.array(encoding.special_tokens_mask, bool)
+            real = np.flatnonzero(~special)
+            ends = np.maximum.accumulate(np.array(encoding.offsets, np.int64).reshape(-1, 2)[real, 1])
+            first = np.searchsorted(ends, sentence.starts + len(self.prompt), side="right")
+            # what was cut off, and letters that the tokenizer throws away, stand where the last token does
+            places = real[np.minimum(first, len(real) - 1)] if len(real) else np.zeros(len(first), np.int64)
+            found.append((np.array(encoding.ids, dtype=np.int32), places))
+        return found
+
+    @property
+    def room(self) -> int:
+        """Tokens of one row, without those that the tokenizer adds."""
+        return self.longest - self._backend.num_special_tokens_to_add(is_pair=False)
+
     def _clean(self, example: Any) -> Any:
         parts = (example,) if isinstance(example, str) else tuple(example) if isinstance(example, (tuple, list)) else ()
         if len(parts) not in {1, 2} or not all(isinstance(part, str) for part in parts):
@@ -191,6 +210,11 @@ class TextBackbone(NetworkBackbone):
         save_network(self.model, folder)
         self.tokenizer.save_pretrained(folder)
         copy_card(self.spec, folder)
+
+
+def _lowered(text: str) -> str:
+    """Lower case, letter by letter, so that every letter keeps its place."""
+    return "".join(low if len(low := letter.lower()) == 1 else letter for letter in text)
 
 
 def config_digest(config: Any) -> str:

@@ -55,7 +55,8 @@ class Activations:
     def attach(self, rows: np.ndarray, batch: Batch) -> None:
         """Put the activations of the rows of a storage into their batch."""
         if not self.ragged:
-            batch[PREFIX] = self._read(self.starts[rows]).reshape(len(rows), *self.shape)
+            maps = self._read(self.starts[rows]).reshape(len(rows), *self.shape)
+            batch[PREFIX] = maps.contiguous(memory_format=torch.channels_last) if maps.ndim == 4 else maps
             return
         mask = batch["attention_mask"].bool()
         lines = _lines(self.starts[rows], self.lengths[rows])

@@ -26,14 +26,21 @@ from graft.core.registry import ADAPTATIONS, TRANSFERS, ZERO_SHOTS
 from graft.core.runtime import Clock, Progress, bf16_is_faster, silent
 from graft.core.store import Store
 from graft.core.types import Dataset, Features, ModelSpec, Task
+from graft.data.biological import both_strands
 from graft.data.load import load, recipe
 from graft.features import encode, extract
 from graft.nn.calibration import fit_temperature
+from graft.nn.conformal import members, nonconformity, threshold
 from graft.nn.heads import LinearHead, to_outputs
+from graft.sources.aligned import of_rows, per_sentence
 from graft.sources.base import Backbone, open_model
+from graft.word_features import word_features
 
 BLOCK = 4096  # rows predicted at a time, so memory does not grow with the data
+SENTENCES = 1024  # of a tagging, whose rows are words by the dozen
 HEAD_ROWS = 2_000  # rows that a head's start is fitted on: more cost a pass and change nothing that training keeps
+CONFORMAL = ("classification", "regression")  # kinds of task whose outputs have one truth per row
+HELD_OUT = "nonconformity"  # name of its array among those of the model
 TINY = 1e-12  # smallest probability in a logarithm
 
 
@@ -63,7 +70,7 @@ class Workload:
     Attributes:
         steps: Optimizer steps.
         batch_size: Rows of one step.
-        blocks: Blocks that gradients reach, counted from the top; None for all.
+        blocks: Blocks that gradients reach, counted from the top, or a share of them below 1; None for all.
         trained: Share of the weights of these blocks that is trained.
         lower: Rows for which the blocks below are run once for all steps; 0: every step runs them.
         read: Rows that are passed forward once, beside the training.
@@ -74,7 +81,7 @@ class Workload:
 
     steps: int
     batch_size: int
-    blocks: int | None = None
+    blocks: float | None = None
     trained: float = 1.0
     lower: int = 0
     read: int = 0
@@ -93,14 +100,17 @@ class BaseTransfer(BaseEstimator, ABC):
         semi: Whether it also learns from rows without a label, those of ``Setting.unlabelled``.
         kinds: Kinds of task that it can be fitted on.
         effort: The least ``--effort`` at which ``graft fit`` tries it: ``"probe"``, ``"fast"``, ``"thorough"``, or
-            ``"request"`` for only where ``--methods`` names it.
+            ``"request"`` for only where ``--methods`` names it.  What is ``semi`` is tried where there are rows without a
+            label to learn from.
         space: Settings that ``--effort thorough`` searches by name: a list of choices, or (low, high) of a rate.
+        word_layers: Of a tagging: the layers whose features of words it reads, ``"last"`` or ``"upper"`` half.
         trains: Share of the weights of the blocks it reaches that it trains, roughly.
         simplicity: Rank from simple (0) to complex; the guard prefers the simpler of two equals.
         label: What to call it in a sentence.
         task_: The task it was fitted on.
         recipe_: How raw rows are read.
         curve_: Learning curve, a list of dicts; empty for closed forms.
+        nonconformity_: How badly outputs fitted held-out rows, sorted; empty before ``calibrate``.
     """
 
     needs_source: ClassVar[bool] = False
@@ -110,6 +120,7 @@ class BaseTransfer(BaseEstimator, ABC):
     kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
     effort: ClassVar[str] = "fast"
     space: ClassVar[dict[str, list[Any] | tuple[float, float]]] = {}
+    word_layers: ClassVar[str] = "last"
     trains: ClassVar[float] = 1.0
     simplicity: ClassVar[int] = 0
     label: ClassVar[str] = ""
@@ -118,6 +129,7 @@ class BaseTransfer(BaseEstimator, ABC):
     task_: Task
     recipe_: dict[str, Any]
     backbone_: Backbone | None
+    nonconformity_: np.ndarray = np.empty(0)
 
     @classmethod
     def called(cls, task: Task) -> str:
@@ -179,22 +191,34 @@ class BaseTransfer(BaseEstimator, ABC):
             raise UsageError(f"{self.label} is for {' and '.join(self.kinds)}, not {data.task.kind}", hint="use probe")
         self.task_, self.recipe_, self.curve_ = data.task, recipe(data), []
         self.backbone_, self.temperature_, self.precision_ = None, 1.0, None
-        self._fit(data, setting)
+        self.nonconformity_ = np.empty(0)
+        self._fit(both_strands(data) or data, setting)
         return self
 
     def outputs(self, X: Any, *, store: Store | None = None) -> np.ndarray:
         """Class probabilities (n, C), or standardised values (n,), of a Dataset or raw rows."""
         check_is_fitted(self, "task_")
         data = X if isinstance(X, Dataset) else load(X, labelled=False, like=self.recipe_)
-        if store is not None or len(data) <= BLOCK:
+        twice = both_strands(data)
+        if twice is not None:  # the mean of what is said of either
+            both = self.outputs(twice, store=store)
+            return (both[: len(data)] + both[len(data) :]) / 2
+        most = SENTENCES if data.task.is_tagging else BLOCK
+        if store is not None or len(data) <= most:
             return self._tempered(self._outputs(data, store))
-        blocks = [np.arange(start, min(start + BLOCK, len(data))) for start in range(0, len(data), BLOCK)]
+        blocks = [np.arange(start, min(start + most, len(data))) for start in range(0, len(data), most)]
         return self._tempered(np.concatenate([self._outputs(data.select(block), None) for block in blocks]))
 
     def calibrate(self, outputs: np.ndarray, y: np.ndarray) -> None:
-        """Fit one softmax temperature to held-out probabilities (n, C) of this way of fitting; classes do not change."""
+        """Learn from held-out outputs of this way of fitting how sure to be.
+
+        One softmax temperature is fitted to probabilities (n, C), which changes no winner; how far outputs lie from the
+        truth is kept for ``predict_set`` and ``predict_interval``.
+        """
         if self.task_.is_classification:
             self.temperature_ = fit_temperature(np.log(outputs.clip(TINY)), y, prior=1)
+        if self.task_.kind in CONFORMAL:
+            self.nonconformity_ = nonconformity(self._tempered(outputs), y)
 
     def _tempered(self, outputs: np.ndarray) -> np.ndarray:
         if self.temperature_ == 1.0 or not self.task_.is_classification:
@@ -209,9 +233,40 @@ class BaseTransfer(BaseEstimator, ABC):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (n, C), columns in the order of ``classes_``."""
         outputs = self.outputs(X)
-        if not self.task_.is_classification:
+        if not self.task_.classes:
             raise AttributeError("a regression has no class probabilities")
         return outputs
+
+    def predict_set(self, X: Any, *, coverage: float = 0.9) -> np.ndarray:
+        """Which classes each row may have, bool (n, C): the true one is among them for a share ``coverage`` of new rows.
+
+        Raises:
+            UsageError: The task is no classification, or the model was never calibrated.
+        """
+        if self.task_.kind != "classification":
+            raise UsageError(f"a {self.task_.kind} has no sets of classes", hint="use predict_interval for values")
+        return self.region(self.outputs(X), coverage)
+
+    def predict_interval(self, X: Any, *, coverage: float = 0.9) -> np.ndarray:
+        """Lowest and highest value (n, 2), in its own unit, that hold the truth of a share ``coverage`` of new rows.
+
+        Raises:
+            UsageError: The task is no regression, or the model was never calibrated.
+        """
+        if self.task_.kind != "regression":
+            raise UsageError(f"a {self.task_.kind} has no intervals of values", hint="use predict_set for classes")
+        return self.region(self.outputs(X), coverage)
+
+    def region(self, outputs: np.ndarray, coverage: float) -> np.ndarray:
+        """What ``predict_set`` or ``predict_interval`` gives, of outputs that are there already."""
+        if not len(self.nonconformity_):
+            what = "this model never saw how far it errs on rows held out"
+            raise UsageError(what, hint="fit it with graft fit, or give calibrate outputs of held-out rows")
+        limit = threshold(self.nonconformity_, coverage)
+        if self.task_.is_classification:
+            return members(outputs, limit)
+        values = self.task_.decode(outputs)
+        return np.stack([values - limit * self.task_.scale, values + limit * self.task_.scale], axis=1)
 
     @property
     def classes_(self) -> np.ndarray:
@@ -257,9 +312,14 @@ class BaseTransfer(BaseEstimator, ABC):
         return copy.deepcopy(opened) if opened is getattr(self, "source", None) else opened
 
     def _features(self, data: Dataset, store: Store | None, setting: Setting | None = None) -> Features:
-        """Features of the rows: from the cache where there is one, else computed and forgotten."""
+        """Features of the rows, of a tagging of their words: from the cache where there is one, else computed and forgotten."""
         assert self.backbone_ is not None
-        if store is not None:  # what was asked for is part of the cache's keys: ask as the ranking did
+        if data.task.is_tagging:
+            states, precision = of_rows(self.backbone_, data.task), self.precision_ or "auto"
+            clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
+            more: dict[str, Any] = {"precision": precision, "clock": clock, "progress": progress}
+            features = word_features(states, data, store=store, layers=self.word_layers, **more)
+        elif store is not None:  # what was asked for is part of the cache's keys: ask as the ranking did
             clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
             features = extract(self.backbone_, data, store=store, clock=clock, progress=progress)
         else:
@@ -269,9 +329,11 @@ class BaseTransfer(BaseEstimator, ABC):
 
     def _read_out(self, head: LinearHead, data: Dataset) -> np.ndarray:
         """Outputs of a head on features that are computed block by block and forgotten."""
-        blocks = range(0, max(1, len(data)), BLOCK)
-        parts = [data.select(np.arange(start, min(start + BLOCK, len(data)))) for start in blocks]
-        return np.concatenate([head.outputs(self._features(part, None), self.task_) for part in parts])
+        task, most = self.task_.of_parts, SENTENCES if data.task.is_tagging else BLOCK
+        blocks = range(0, max(1, len(data)), most)
+        parts = [data.select(np.arange(start, min(start + most, len(data)))) for start in blocks]
+        found = [per_sentence(part, head.outputs(self._features(part, None), task)) for part in parts]
+        return np.concatenate(found)
 
     # -- disk --------------------------------------------------------------------------------------------------------
 
@@ -282,6 +344,7 @@ class BaseTransfer(BaseEstimator, ABC):
         state, arrays = self._arrays()
         if self.backbone_ is not None:
             self.backbone_.save(folder / "source")
+        arrays = {**arrays, HELD_OUT: self.nonconformity_}
         whole = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
         (folder / "model.safetensors").write_bytes(save(whole))  # save_file makes files that only their owner can read
         facts = {
@@ -312,7 +375,7 @@ class BaseTransfer(BaseEstimator, ABC):
 
 def _parted(data: Dataset, setting: Setting) -> tuple[Dataset, Setting]:
     """The rows with a label, and a setting that holds the others too."""
-    known = None if data.y is None else data.y >= 0 if data.task.is_classification else ~np.isnan(data.y)
+    known = None if data.y is None else data.task.known(data.y)
     if known is None or known.all():
         return data, setting
     others = dataclasses.replace(data.select(~known), y=None)
@@ -351,6 +414,7 @@ def _restored(folder: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]
     task = facts["task"]
     transfer.task_ = Task(**{**task, "classes": tuple(task["classes"])})
     transfer.recipe_, transfer.curve_, transfer.temperature_ = facts["recipe"], [], facts["temperature"]
+    transfer.nonconformity_ = arrays.pop(HELD_OUT, np.empty(0))
     # the precision it was judged with, except on a machine where that would be slow
     transfer.precision_ = "fp32" if facts["precision"] == "bf16" and not bf16_is_faster() else facts["precision"]
     transfer.backbone_ = open_model(f"file:{folder / 'source'}") if facts["source"] else None

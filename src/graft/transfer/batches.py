@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from graft.core.ragged import flat
 from graft.core.rows import in_batches
 from graft.core.types import Dataset
 from graft.engine.objective import Batch
@@ -40,8 +41,8 @@ def labelled_batches(
     fits = _bytes(sample) / max(1, len(sample)) * len(data) <= IN_MEMORY
     encoded = encoded_rows(backbone, data) if fits else None
     lengths = None if encoded is None else np.asarray([backbone.length(row) for row in encoded])
-    dtype = np.int64 if data.task.is_classification else np.float32
-    y = torch.from_numpy(np.asarray(data.y, dtype=dtype))
+    dtype = np.int64 if data.task.is_classification or data.task.is_tagging else np.float32
+    y = np.asarray(data.y, dtype=object if data.task.is_tagging else dtype)
     weights = data.task.sample_weights(data.y)
     weight = None if weights is None else torch.from_numpy(weights.astype(np.float32))
 
@@ -53,7 +54,7 @@ def labelled_batches(
             batch = dict(backbone.collate(some))
             if lower is not None:
                 lower.attach(data.rows[rows], batch)
-            batch["y"] = y[rows]
+            batch["y"] = torch.from_numpy(flat(y[rows]).astype(dtype, copy=False))
             if focus is not None:
                 batch[ROW] = torch.from_numpy(rows)
             if weight is not None:

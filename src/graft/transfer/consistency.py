@@ -9,6 +9,7 @@ texts; Wei & Zou (2019), EDA, for leaving words out.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.rows import in_batches
 from graft.core.runtime import bf16_is_faster, device
-from graft.core.types import Dataset, ModelSpec
+from graft.core.types import Dataset, ModelSpec, Task
 from graft.engine.callbacks import Callback
 from graft.engine.consistency import Consistent, in_one
 from graft.engine.loop import History, fit
@@ -28,7 +29,7 @@ from graft.engine.objective import Batch
 from graft.nn.augmentation import cropped
 from graft.nn.views import COVER_DRAWS, covered
 from graft.sources.base import Backbone
-from graft.transfer.base import Setting
+from graft.transfer.base import Setting, Workload
 from graft.transfer.batches import labelled_batches
 from graft.transfer.finetune import Finetune
 from graft.transfer.regularization import Regularization
@@ -73,7 +74,7 @@ class Consistency(Finetune):
 
     label = "fine-tuning with consistency"
     name = "consistency"
-    effort = "request"
+    effort = "thorough"
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
     space: ClassVar = {}
     semi = True
@@ -112,6 +113,15 @@ class Consistency(Finetune):
 
     def steps(self, rows: int) -> int:
         return super().steps(rows) if self.epochs is not None else max(LEAST_STEPS, super().steps(rows))
+
+    def workload(self, rows: int, task: Task) -> Workload | None:
+        work = super().workload(rows, task)
+        # every step also reads rows of all kinds twice, as they are and distorted
+        return (
+            None
+            if work is None
+            else dataclasses.replace(work, batch_size=work.batch_size * (1 + 2 * self.ratio), lower=0)
+        )
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         if not 0 < self.threshold <= 1 or self.trust < 0 or self.ratio < 1:

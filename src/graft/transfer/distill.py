@@ -131,6 +131,7 @@ class Distill(Finetune):
 
     label = "distillation"
     name = "distill"
+    kinds = ("classification", "regression")
     effort = "request"
     space: ClassVar = {}
     needs_source = True

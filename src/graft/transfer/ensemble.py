@@ -57,6 +57,23 @@ class Ensemble(BaseTransfer):
         self.members = members
         self.weights = weights
 
+    @classmethod
+    def joined(
+        cls, members: Sequence[Mapping[str, Any]], weights: Sequence[float], fitted: Sequence[BaseTransfer]
+    ) -> Self:
+        """The ensemble of transfers that are fitted already, on the same task.
+
+        Args:
+            members: How each was made, as for the constructor.
+            weights: Weight of each.
+            fitted: The transfers.
+        """
+        made, first = cls(members, weights=weights), fitted[0]
+        made.task_, made.recipe_, made.curve_ = first.task_, first.recipe_, []
+        made.backbone_, made.temperature_, made.precision_ = None, 1.0, None
+        made.shares_, made.members_ = made._shares(), list(fitted)
+        return made
+
     def _fit(self, data: Dataset, setting: Setting) -> None:
         made = [TRANSFERS[each["transfer"]](**each.get("settings", {})) for each in self.members]
         self.shares_ = self._shares()

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from graft.core.errors import BudgetError, UsageError
+from graft.core.ragged import flat
 from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import bf16_is_faster, device, seeded
@@ -27,12 +28,15 @@ from graft.engine.loop import History, fit
 from graft.engine.objective import Objective
 from graft.engine.optim import discriminative_groups
 from graft.features import SAMPLE
+from graft.nn.crf import CRF, ChainHead
 from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
+from graft.sources.aligned import in_pieces, of_rows, per_sentence
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
 from graft.transfer.activations import Activations, lower_activations
-from graft.transfer.base import HEAD_ROWS, BaseTransfer, Setting
+from graft.transfer.base import HEAD_ROWS, SENTENCES, BaseTransfer, Setting
 from graft.transfer.batches import labelled_batches
+from graft.transfer.chain import ChainObjective
 from graft.transfer.focus import Focus, Focused
 from graft.transfer.regularization import Regularization
 
@@ -79,6 +83,7 @@ class Finetune(BaseTransfer):
         average: ``"swa"``, the mean of the weights over the last part of training, or ``"ema"``, a moving average; a copy.
         average_share: That part, or the memory of the moving average, as a share of training.
         focus: Share of the rows that passes after the first visit: the hardest, and a draw of the others; 1 for all rows.
+        crf: Of a tagging: whether neighbouring tags are scored together, by a conditional random field on top.
 
     Example:
         >>> from graft.transfer.finetune import Finetune
@@ -90,9 +95,11 @@ class Finetune(BaseTransfer):
 
     label = "fine-tuning"
     name = "finetune"
+    kinds = ("classification", "regression", "tagging")
     needs_source = True
     space: ClassVar = {"lr": (3e-5, 6e-4), "layer_decay": (0.6, 1.0), "epochs": [None, 5.0, 10.0]}
     simplicity = 3
+    crf_: CRF | None = None
 
     def __init__(
         self,
@@ -121,6 +128,7 @@ class Finetune(BaseTransfer):
         average: str | None = None,
         average_share: float = 0.25,
         focus: float = 1.0,
+        crf: bool = False,
     ) -> None:
         self.source, self.blocks, self.epochs = source, blocks, epochs
         self.lr, self.head_lr, self.layer_decay = lr, head_lr, layer_decay
@@ -131,7 +139,7 @@ class Finetune(BaseTransfer):
         self.label_smoothing, self.robust, self.mixup = label_smoothing, robust, mixup
         self.augment, self.shrinkage = augment, shrinkage
         self.average, self.average_share = average, average_share
-        self.focus = focus
+        self.focus, self.crf = focus, crf
 
     @classmethod
     def fits(cls, spec: ModelSpec) -> str:
@@ -152,8 +160,9 @@ class Finetune(BaseTransfer):
         rows = evenly_spaced(len(data), (steps + WARM) * self.batch_size)
         some, times = data.select(rows), [0.0]
         with seeded(self.seed):
-            backbone = self._backbone(some)
-            head = _zero_head(backbone, some)
+            backbone = of_rows(self._backbone(some), data.task)
+            some = in_pieces(backbone, some)
+            head = self._chained(_zero_head(backbone, some), some)
             self._train(backbone, head, some, Setting(), steps=steps + WARM, callbacks=[Stopwatch(times)])
         return float(np.mean(np.diff(times)[WARM:]))
 
@@ -162,13 +171,19 @@ class Finetune(BaseTransfer):
             raise UsageError(f"no head start {self.head_start!r}", hint="use probe, zero, or None")
         if not 0 < self.focus <= 1:
             raise UsageError(f"focus is a share of the rows, not {self.focus}", hint="use a number above 0, at most 1")
-        Regularization.of(self).check(data.task)
+        if data.task.is_tagging and self.focus < 1:
+            raise UsageError("focus is for rows with one label each, not for tagging", hint="leave it at 1")
+        if self.crf and not data.task.is_tagging:
+            raise UsageError(f"a chain of tags is for tagging, not for {data.task.kind}", hint="leave crf out")
+        Regularization.of(self).check(data.task.of_parts)
         with seeded(self.seed):
-            backbone = self._backbone(data)
-            head = self._head(backbone, data, setting)
+            backbone = of_rows(self._backbone(data), data.task)
+            data = in_pieces(backbone, data)
+            head = self._chained(self._head(backbone, data, setting), data)
             callbacks = [Checkpoint(setting.checkpoint)] if setting.checkpoint else []
             history = self._train(backbone, head, data, setting, steps=self.steps(len(data)), callbacks=callbacks)
             self.curve_, self.stopped_ = history.points, history.stopped
+            self.crf_ = head.crf.cpu().requires_grad_(requires_grad=False) if isinstance(head, ChainHead) else None
             self._settle(backbone, LinearHead.from_module(head), data)
 
     def _settle(self, backbone: Backbone, head: LinearHead, data: Dataset) -> None:
@@ -195,7 +210,12 @@ class Finetune(BaseTransfer):
         options = Regularization.of(self)
         groups = self._groups(backbone, head, self._head_rate(backbone, data))
         lower = self._lower(backbone, data, setting)
-        objective: Objective = options.objective(lower.upper if lower else backbone, head, data.task, groups)
+        network: Any = lower.upper if lower else backbone
+        objective: Objective = (
+            ChainObjective(network, head, data.task, groups)
+            if isinstance(head, ChainHead)
+            else options.objective(network, head, data.task.of_parts, groups)
+        )
         focus = Focus(len(data), self.focus, self.seed) if self.focus < 1 else None
         return fit(
             objective if focus is None else Focused(objective, focus),
@@ -269,19 +289,31 @@ class Finetune(BaseTransfer):
             features = self._features(data.select(rows), setting.store, setting)
             self.backbone_, self.precision_ = None, None  # training changes the weights
             loss = "logistic" if data.task.outputs >= MANY_CLASSES else "squared"
-            return fit_probe(features, data.y[rows], data.task, layers="last", loss=loss).module()
+            task = data.task.of_parts
+            return fit_probe(features, flat(data.y[rows]), task, layers="last", loss=loss).module()
         return _zero_head(backbone, data)
+
+    def _chained(self, head: torch.nn.Linear, data: Dataset) -> Any:
+        """The head with the transitions of a CRF, where one is asked for."""
+        del data
+        return ChainHead(head) if self.crf else head
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         del store  # tuned weights are used once per row: nothing to keep
-        return self._read_out(self.head_, data)
+        if self.crf_ is None:
+            return self._read_out(self.head_, data)
+        blocks = (np.arange(at, min(at + SENTENCES, len(data))) for at in range(0, len(data), SENTENCES))
+        parts = [data.select(block) for block in blocks]
+        scores = [per_sentence(part, self.head_.scores(self._features(part, None))) for part in parts]
+        return np.concatenate([self.crf_.outputs(each) for each in scores])
 
     def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        return {}, self.head_.arrays()
+        return {}, self.head_.arrays() | ({} if self.crf_ is None else self.crf_.arrays())
 
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         del state
         self.head_ = LinearHead.from_arrays(arrays)
+        self.crf_ = CRF.from_arrays(arrays) if "crf.begin" in arrays else None
 
 
 def _zero_head(backbone: Backbone, data: Dataset) -> torch.nn.Linear:

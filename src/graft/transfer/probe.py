@@ -13,15 +13,19 @@ from typing import Any
 import numpy as np
 
 from graft.core.errors import UsageError
+from graft.core.ragged import flat
 from graft.core.registry import TRANSFERS
 from graft.core.store import Store
 from graft.core.types import Dataset, ModelSpec
+from graft.data.sentences import SentenceRows
 from graft.nn.heads import LinearHead, fit_probe
 from graft.nn.neighbours import NeighbourHead, fit_neighbours
+from graft.sources.aligned import per_sentence
 from graft.sources.base import Backbone
 from graft.transfer.base import BaseTransfer, Setting
 
 HEADS = ("linear", "lda", "knn")
+WORDS = 40_000  # of a tagging that the head is fitted on: more cost memory, and change little
 
 
 @TRANSFERS.register("probe")
@@ -51,6 +55,8 @@ class Probe(BaseTransfer):
     label = "probe"
     name = "probe"
     effort = "probe"
+    kinds = ("classification", "regression", "tagging")
+    word_layers = "upper"
     needs_source = True
     simplicity = 2
 
@@ -70,13 +76,18 @@ class Probe(BaseTransfer):
         self.head = head
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
-        loss = self._loss(classes=data.task.is_classification)
+        task = data.task.of_parts
+        loss = self._loss(classes=task.is_classification)
         self.backbone_ = self._open()
+        if isinstance(data.X, SentenceRows):
+            order = np.random.default_rng(0).permutation(len(data))
+            within = np.cumsum(data.X.counts[data.rows][order]) <= WORDS
+            data = data.select(np.sort(order[: max(1, int(within.sum()))]))
         features = self._features(data, setting.store, setting)
         if self.head == "knn":
-            self.head_ = fit_neighbours(features, data.y, data.task, layers=self.layers)
+            self.head_ = fit_neighbours(features, flat(data.y), task, layers=self.layers)
         else:
-            self.head_ = fit_probe(features, data.y, data.task, layers=self.layers, loss=loss)
+            self.head_ = fit_probe(features, flat(data.y), task, layers=self.layers, loss=loss)
 
     def _loss(self, *, classes: bool) -> str:
         """The loss of a linear map; refuses what does not go together before anything is opened."""
@@ -91,7 +102,7 @@ class Probe(BaseTransfer):
         return "lda" if self.head == "lda" else self.loss
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
-        return self.head_.outputs(self._features(data, store), self.task_)
+        return per_sentence(data, self.head_.outputs(self._features(data, store), self.task_.of_parts))
 
     def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"strength": self.head_.strength}, self.head_.arrays()

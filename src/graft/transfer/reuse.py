@@ -78,6 +78,7 @@ class Reuse(Finetune):
 
     label = "reuse of an architecture"
     name = "reuse"
+    kinds = ("classification", "regression")
     simplicity = 3
     effort = "request"
     space: ClassVar = {}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset
+from graft.nn.crf import ChainHead
 from graft.sources.base import Backbone
 from graft.sources.native import build_backbone
 from graft.transfer.finetune import Finetune
@@ -15,7 +16,7 @@ EPOCHS, MIN_STEPS = 15, 200  # passes over the rows; small data is seen often en
 
 @TRANSFERS.register("scratch")
 class Scratch(Finetune):
-    """Train TextCNN, a small ResNet, a transformer over frames of sound or an MLP on the task alone.
+    """Train TextCNN, a BiLSTM with a CRF (tagging), a small ResNet, a transformer over sound or an MLP on the task alone.
 
     The fitted network is itself a source: ``graft fit OTHER --models RUN`` starts from it.
 
@@ -60,3 +61,6 @@ class Scratch(Finetune):
 
     def _backbone(self, data: Dataset) -> Backbone:
         return build_backbone(data)
+
+    def _chained(self, head: Any, data: Dataset) -> Any:
+        return ChainHead(head) if data.task.is_tagging else head

@@ -53,13 +53,16 @@ class Stack:
 
 
 def side_by_side(read: Callable[[Dataset], Features], parts: Sequence[Dataset]) -> Features:
-    """Features of the rows of all parts, in order; rows of one storage are read in one pass.
+    """Features of the rows of all parts, in order; what covers half of one storage is read in one pass over it.
+
+    Fewer rows are read part by part, so that those of a fold, which differ, and those without a label, which do not, have
+    entries of their own in the cache.
 
     Args:
         read: Gives the features of a data set.
         parts: The labelled rows, then the others.
     """
-    if all(part.X is parts[0].X for part in parts):
+    if all(part.X is parts[0].X for part in parts) and 2 * sum(map(len, parts)) >= len(parts[0].X):
         rows = np.concatenate([part.rows for part in parts])
         return read(dataclasses.replace(parts[0], rows=rows, y=None, groups=None))
     found = [read(part) for part in parts]

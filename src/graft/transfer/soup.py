@@ -79,6 +79,7 @@ class Soup(Finetune):
 
     label = "soup of fine-tunings"
     name = "soup"
+    kinds = ("classification", "regression")
     simplicity = 4
     space: ClassVar = {}
     effort = "thorough"

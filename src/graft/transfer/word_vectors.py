@@ -3,7 +3,8 @@
 Idea: what a word means is learned once, from text without labels; the task only has to learn how words act together.
 Helps when: hundreds to thousands of rows, and no source that reads whole sentences can be afforded.  Hurts when: the
 vectors do not know the words of the rows; their ``coverage`` tells.
-Reference: Kim (2014), Convolutional neural networks for sentence classification, EMNLP.
+References: Kim (2014), Convolutional neural networks for sentence classification, EMNLP; for tagging Lample et al. (2016),
+Neural architectures for named entity recognition, NAACL, and Ma & Hovy (2016), whose letters are read here.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import torch
 from graft.core.errors import SourceError, UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset, ModelSpec, Task
+from graft.nn.crf import ChainHead
+from graft.sources.aligned import WordStates
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 from graft.sources.scripts import join
+from graft.sources.sentences import SentenceReader, counted
 from graft.sources.words import WORD_VECTORS, WordReader
 from graft.transfer.base import Setting
 from graft.transfer.finetune import Finetune
@@ -29,6 +33,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "lstm": {"width": 256, "depth": 1},
     "mean": {},
 }
+TAGGER: dict[str, Any] = {"width": 256, "depth": 1}  # of a tagging's BiLSTM
 EMBEDDINGS = ("trained", "frozen", "random")
 EPOCHS = 12  # passes over the rows; chosen on held-out training rows of TREC
 MIN_STEPS = 300  # small data is seen often enough to take this many steps
@@ -41,7 +46,8 @@ class WordVectors(Finetune):
     """TextCNN, LSTM, or the mean of the words with a linear head, on the vectors of a source.
 
     The vocabulary is the words of the training rows that have a vector or occur often; an unknown word gets a random
-    vector with the variance of the others.  Words that only the file knows fill what room is left, so that rows seen
+    vector with the variance of the others.  Tagging takes a BiLSTM over words and their letters with a CRF, whatever
+    ``network`` says.  Words that only the file knows fill what room is left, so that rows seen
     later find them.  How many words are of which kind is kept beside the weights (``words_``).
 
     Args:
@@ -133,21 +139,35 @@ class WordVectors(Finetune):
         reason = self.fits(source.spec)
         if reason or not isinstance(source, NativeBackbone) or not isinstance(source.reader, WordReader):
             raise SourceError(reason or f"{source.spec.name} holds no words")
-        reader = self._reader(data, source.reader)
         table = source.body.get_parameter("embedding.weight").detach()
-        arguments: dict[str, Any] = {"vocabulary": reader.vocabulary, **NETWORKS[self.network]}
-        arguments["embedded" if self.network == "lstm" else "width"] = table.shape[1]
-        name = f"{source.spec.name}-{self.network}"
+        network, reader = self.network, self._reader(data, source.reader)
+        arguments: dict[str, Any]
+        if isinstance(reader, SentenceReader):
+            network = "bilstm"
+            arguments = {
+                "vocabulary": reader.vocabulary,
+                "characters": reader.characters,
+                "embedded": table.shape[1],
+                **TAGGER,
+            }
+        else:
+            arguments = {"vocabulary": reader.vocabulary, **NETWORKS[network]}
+            arguments["embedded" if network == "lstm" else "width"] = table.shape[1]
+        name = f"{source.spec.name}-{network}"
         begun = source.spec.objective if self.embeddings != "random" else ""
-        spec = ModelSpec(f"new:{self.network}", name, "text", architecture=self.network, objective=begun)
-        backbone = NativeBackbone(self.network, arguments, reader, spec)
+        spec = ModelSpec(f"new:{network}", name, "text", architecture=network, objective=begun)
+        backbone = NativeBackbone(network, arguments, reader, spec)
         self._place(backbone.body.get_parameter("embedding.weight"), reader, source.reader, table)
         return backbone
 
-    def _reader(self, data: Dataset, source: WordReader) -> WordReader:
+    def _reader(self, data: Dataset, source: WordReader) -> WordReader | SentenceReader:
         """Words of the rows, most frequent first, then of the file; counts them by kind."""
         counts: Counter[str] = Counter()
-        for start in range(0, len(data), CHUNK):
+        letters: list[tuple[str, int]] = []
+        if data.task.is_tagging:
+            lowered, letters = counted(data.take())
+            counts.update(dict(lowered))
+        for start in range(0, len(data), CHUNK) if not letters else ():
             for row in data.take(slice(start, start + CHUNK)):
                 counts.update(source.tokens(join(row)))
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -162,10 +182,12 @@ class WordVectors(Finetune):
             "without": len(counts) - len(words),
             "more": len(more),
         }
+        if letters:
+            return SentenceReader([*words, *more], [letter for letter, _ in letters])
         places = self.network != "mean"  # a mean has no places
         return WordReader([*words, *more], unit=source.unit, lower=source.lower, places=places)
 
-    def _place(self, weight: torch.nn.Parameter, reader: WordReader, source: WordReader, table: torch.Tensor) -> None:
+    def _place(self, weight: torch.nn.Parameter, reader: Any, source: WordReader, table: torch.Tensor) -> None:
         """Write the vectors of known words; the others are uniform noise of the same variance."""
         pairs = [(reader.index[word], source.index[word]) for word in reader.words if word in source.index]
         own, theirs = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
@@ -174,15 +196,22 @@ class WordVectors(Finetune):
             weight.uniform_(-(3**0.5) * spread, 3**0.5 * spread)
             if self.embeddings != "random":
                 weight[own] = table[theirs]
-            weight[: reader.first] = 0.0  # padding, and words without a vector
+            weight[:1] = 0.0  # padding …
+            weight[1 : min(reader.index.values(), default=1)] = 0.0  # … and words without a vector
+
+    def _chained(self, head: Any, data: Dataset) -> Any:
+        return ChainHead(head) if data.task.is_tagging else head
 
     def _freeze(self, backbone: Backbone) -> None:
+        backbone = backbone.inner if isinstance(backbone, WordStates) else backbone
         assert isinstance(backbone, NativeBackbone)
         backbone.requires_grad_(requires_grad=True)
         if self.embeddings == "frozen":
             backbone.body.get_parameter("embedding.weight").requires_grad_(requires_grad=False)
 
     def _train(self, backbone: Backbone, head: torch.nn.Linear, data: Dataset, setting: Setting, **more: Any) -> Any:
+        if data.task.is_tagging:  # its network drops what it reads and gives itself
+            return super()._train(backbone, head, data, setting, **more)
         inside = self.network == "textcnn"  # which drops pooled features itself
         whole: Any = head if inside else torch.nn.Sequential(torch.nn.Dropout(self.dropout or 0.0), head)
         return super()._train(backbone, whole, data, setting, **more)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import beta, binomtest
+from scipy.stats import beta
 
 from graft.core.types import Task
 from graft.evaluate.metrics import checked
-from graft.nn.bootstrap import DECIDERS, Difference, Interval, bootstrap, paired
+from graft.nn.bootstrap import DECIDERS, Difference, Interval, bootstrap, independent, paired
 
 FEW = 25  # rows judged differently by two models up to which accuracy is compared exactly
 
@@ -63,6 +63,7 @@ def guard(
     *,
     chosen_name: str = "the transfer",
     groups: np.ndarray | None = None,
+    repeats: int = 1,
     tried: int = 1,
     level: float = 0.9,
     seed: int = 0,
@@ -75,7 +76,9 @@ def guard(
     no proof of being equal.  A model that is worse beyond noise is refused for that reason.
 
     Differences are compared on the same bootstrap resamples; accuracies without groups that differ in at most 25 rows
-    exactly: McNemar's test, and Clopper and Pearson's interval of the share of these rows that the chosen wins.
+    exactly: McNemar's test, and Clopper and Pearson's interval of the share of these rows that the chosen wins.  Where rows
+    were predicted several times, a row is won by the mean of its differences: a part of a row at most, which varies less
+    than a whole one, so both are on the safe side.
 
     Args:
         task: What is asked for; its metric decides.
@@ -84,6 +87,7 @@ def guard(
         simpler: Names and held-out outputs on the same rows, ordered from the simplest up.
         chosen_name: What to call the chosen model.
         groups: Group of each row (n,); whole groups are drawn.
+        repeats: Passes over the same rows that the n rows are (``evaluate.passes``).
         tried: Number of models that the chosen one was the best of on these rows.  Being the best of many equals looks
             like being better; each comparison is then made at level 1 - (1 - level) / tried.
         level: Coverage of the intervals; 0.9 asks for 95 % confidence in the direction.
@@ -107,7 +111,13 @@ def guard(
         'a probe'
     """
     judge = _Judge(
-        task, y, [chosen, *(outputs for _, outputs in simpler)], groups, level=1 - (1 - level) / tried, seed=seed
+        task,
+        y,
+        [chosen, *(outputs for _, outputs in simpler)],
+        groups,
+        repeats=repeats,
+        level=1 - (1 - level) / tried,
+        seed=seed,
     )
     names = [chosen_name, *(name for name, _ in simpler)]
     compared = []
@@ -136,37 +146,41 @@ class _Judge:
         outputs: Sequence[np.ndarray],
         groups: np.ndarray | None,
         *,
+        repeats: int,
         level: float,
         seed: int,
     ) -> None:
         agreed = [checked(task, y, each)[1] for each in outputs]
         metrics = [DECIDERS[task.metric](np.asarray(y), each) for each in agreed]
         self.scores = np.array([float(metric(np.ones((1, len(y))))[0]) for metric in metrics])
-        self.draws = bootstrap(metrics, len(y), seed=seed, groups=groups)
-        self.size = len(y) if groups is None else len(np.unique(groups))
+        together, self.size = independent(len(y), groups, repeats)
+        self.draws = bootstrap(metrics, len(y), seed=seed, groups=together)
         self.level = level
         exact = task.metric == "accuracy" and groups is None
-        self.correct = np.stack([each.argmax(axis=1) == y for each in agreed]) if exact else None
+        self.correct = None
+        if exact:
+            hits = np.stack([each.argmax(axis=1) == y for each in agreed])
+            self.correct = hits.reshape(len(hits), repeats, -1).mean(axis=1)
 
     def difference(self, first: int, second: int) -> Difference:
         """First minus second."""
         value = float(self.scores[first] - self.scores[second])
         if self.correct is not None:
-            wins = int(np.sum(self.correct[first] & ~self.correct[second]))
-            losses = int(np.sum(self.correct[second] & ~self.correct[first]))
+            gap = self.correct[first] - self.correct[second]
+            wins, losses = float(gap.clip(0).sum()), float((-gap).clip(0).sum())
             if wins + losses <= FEW:
                 return _exact(wins, losses, self.size, self.level)
         return paired(value, self.draws[:, first] - self.draws[:, second], level=self.level, size=self.size)
 
 
-def _exact(wins: int, losses: int, n: int, level: float) -> Difference:
-    """Difference of two accuracies that differ in few rows, given how many these are."""
+def _exact(wins: float, losses: float, n: int, level: float) -> Difference:
+    """Difference of two accuracies that differ in few rows, or parts of rows, given how many these are."""
     total, tail = wins + losses, (1 - level) / 2
     if total == 0:
         return Difference(0.0, 0.0, 0.0, 1.0)
     low = beta.ppf(tail, wins, losses + 1) if wins else 0.0
     high = beta.ppf(1 - tail, wins + 1, losses) if losses else 1.0
-    p = float(binomtest(wins, total).pvalue)
+    p = min(1.0, 2 * float(beta.cdf(0.5, max(wins, losses), min(wins, losses) + 1)))  # both tails of the binomial
     return Difference((wins - losses) / n, float(total / n * (2 * low - 1)), float(total / n * (2 * high - 1)), p)
 
 
@@ -176,17 +190,17 @@ def _sentence(chosen: str, compared: Sequence[Compared], returned: int, metric: 
         return f"there is nothing simpler to compare {chosen} with; kept"
     if not returned:
         rival = min(compared, key=lambda one: one.difference[0])
-        return f"{chosen} is better than {rival.name} by {_points(rival.difference, metric)}; kept"
+        return f"{chosen} is better than {rival.name} by {points(rival.difference, metric)}; kept"
     simple = compared[returned - 1]
     if simple.worse:
-        text = f"{chosen} is worse than {simple.name} by {_points(simple.difference, metric, sign=-1)}"
+        text = f"{chosen} is worse than {simple.name} by {points(simple.difference, metric, sign=-1)}"
         return f"{text}; refused, {simple.name} is returned"
-    text = f"{chosen} is not better than {simple.name} beyond noise: {_points(simple.difference, metric)}"
+    text = f"{chosen} is not better than {simple.name} beyond noise: {points(simple.difference, metric)}"
     worse = [one.name for one in compared if one.worse]
     return text + (f", and worse than {worse[0]}" if worse else "") + f"; the simpler {simple.name} is returned"
 
 
-def _points(difference: Interval, metric: str, *, sign: int = 1) -> str:
+def points(difference: Interval, metric: str, *, sign: int = 1) -> str:
     """A difference in points, or in units of R²."""
     value, low, high = difference if sign > 0 else (-difference[0], -difference[2], -difference[1])
     if metric == "r2":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -111,13 +112,18 @@ def tempered(outputs: np.ndarray, temperature: float) -> np.ndarray:
 def reads(name: str) -> tuple[str, ...]:
     """Fields of ``Observed`` that a criterion reads: its parameters without a default."""
     empty = inspect.Parameter.empty
-    return tuple(key for key, one in inspect.signature(CRITERIA[name]).parameters.items() if one.default is empty)
+    return tuple(key for key, default in _parameters(CRITERIA[name]) if default is empty)
 
 
 def cheap(name: str) -> bool:
     """Whether a criterion can be resampled: it reads no features, and does not limit its rows (parameter ``most``)."""
-    given = inspect.signature(CRITERIA[name]).parameters
+    given = [key for key, _ in _parameters(CRITERIA[name])]
     return "most" not in given and not any(key.endswith("features") for key in given)
+
+
+@cache
+def _parameters(criterion: Callable[..., float]) -> tuple[tuple[str, Any], ...]:
+    return tuple((key, one.default) for key, one in inspect.signature(criterion).parameters.items())
 
 
 def criteria(observed: Observed, names: Sequence[str] | None = None) -> dict[str, float]:

@@ -7,6 +7,7 @@ target.  Adaptations are fitted on such pairs, and their true gain over source-o
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,10 +167,13 @@ def _label(plane: _Plane, X: Any, y: np.ndarray, rng: np.random.Generator) -> An
 
 def _cluster(plane: _Plane, X: Any, y: np.ndarray, rng: np.random.Generator) -> Any:
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
     del X
     model = KMeans(min(CLUSTERS, len(y) // FEWEST), n_init=1, random_state=int(rng.integers(1 << 30)))
-    label = model.fit_predict(plane.places)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # rows that repeat make fewer groups
+        label = model.fit_predict(plane.places)
     chosen = rng.permutation(label.max() + 1)[: (label.max() + 1) // 2]
     return "other groups of rows", rng.uniform(1.5, 3.0) * np.isin(label, chosen), None
 

@@ -90,6 +90,19 @@ def check_attributes(table: Mapping[str, Sequence[float]], where: str = "attribu
     return found
 
 
+def _held(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Every fifth row (n,) of these classes."""
+    held = np.zeros(len(y), bool)
+    for one in classes:
+        held[np.flatnonzero(y == one)[HELD - 1 :: HELD]] = True
+    return held
+
+
+def _lead(seen: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+    """By how much (n,) the best seen class leads the best unseen one."""
+    return np.asarray(seen.max(axis=1) - unseen.max(axis=1))
+
+
 @ZERO_SHOTS.register("attributes")
 class AttributeZeroShot(BaseTransfer):
     """Classes by a table of attributes, learned from labelled rows of some of them.
@@ -97,7 +110,7 @@ class AttributeZeroShot(BaseTransfer):
     Args:
         source: Whose last layer describes the rows; None: the classical representation (for tables).
         attributes: Numbers by class name, or the path of a CSV; classes without rows are the unseen ones.
-        method: ``"eszsl"``, a bilinear map in closed form, or ``"dap"``, a logistic regression for each attribute.
+        method: ``"dap"``, a logistic regression for each attribute, or ``"eszsl"``, a bilinear map in closed form.
         generalised: Whether seen and unseen classes compete; otherwise only unseen ones are predicted.
         stacking: What is taken off the scores of seen classes; None: chosen on seen classes taken for unseen.
         strengths: γ and λ of ESZSL; None: chosen on seen classes left out.
@@ -123,7 +136,7 @@ class AttributeZeroShot(BaseTransfer):
         source: str | ModelSpec | Backbone | None = None,
         *,
         attributes: Mapping[str, Sequence[float]] | str | Path | None = None,
-        method: str = "eszsl",
+        method: str = "dap",
         generalised: bool = True,
         stacking: float | None = None,
         strengths: tuple[float, float] | None = None,
@@ -202,21 +215,36 @@ class AttributeZeroShot(BaseTransfer):
             chosen = self.strengths or choose_eszsl(X, inner, values[present])
             self.strengths_ = float(chosen[0]), float(chosen[1])
         self.map_ = self._map(X, y, values)
-        costs, sharpness = [], []
+        shares, sharpness = [], []
         for seen, unseen, truth, is_unseen in self._left_out(X, y, values):
-            costs.append(choose_stacking(seen, unseen, truth, is_unseen))
+            cost = choose_stacking(seen, unseen, truth, is_unseen)
+            shares.append(float(np.mean(_lead(seen, unseen)[~is_unseen] < cost)))
             sharpness.append(fit_temperature(unseen[is_unseen], truth[is_unseen], prior=1))
-        self.stacking_ = float(np.mean(costs)) if costs and self.stacking is None else float(self.stacking or 0.0)
+        self.stacking_ = float(self.stacking or 0.0)
+        if shares and self.stacking is None:
+            self.stacking_ = self._taken_off(X, y, values, float(np.mean(shares)))
         self.sharpness_ = float(np.exp(np.mean(np.log(sharpness)))) if sharpness else 1.0
+
+    def _taken_off(self, X: np.ndarray, y: np.ndarray, values: np.ndarray, share: float) -> float:
+        """What is taken off seen classes so that as many held-out rows of theirs are lost as were best with classes left out.
+
+        A share carries over to the map of all seen classes; the scale of scores does not.
+        """
+        present = np.unique(y)
+        others = np.setdiff1d(np.arange(len(values)), present)
+        held = _held(y, present)
+        if not len(others) or not held.any():
+            return 0.0
+        found = self._map(X[~held], y[~held], values)
+        lead = _lead(found.scores(X[held], values[present]), found.scores(X[held], values[others]))
+        return float(np.quantile(lead, share))
 
     def _left_out(self, X: np.ndarray, y: np.ndarray, values: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
         """Scores of rows by maps that saw neither them nor, of some, their class."""
         for out in class_folds(y, len(values)):
             kept = np.setdiff1d(np.unique(y), out)
             is_unseen = np.isin(y, out)
-            held = np.zeros(len(y), bool)
-            for one in kept:
-                held[np.flatnonzero(y == one)[HELD - 1 :: HELD]] = True
+            held = _held(y, kept)
             learned = ~is_unseen & ~held
             if len(np.unique(y[learned])) < 2 or not held.any():
                 continue

@@ -193,7 +193,7 @@ class ZeroShot(BaseTransfer):
         if how == "auto" and self.prior is not None:
             how = "match"
         elif how == "auto":
-            # all-MiniLM-L6-v2 on TREC and BANKING77 (test rows): none 0.41 and 0.62, context 0.41 and 0.59, mean 0.46 and 0.64
+            # all-MiniLM-L6-v2 on training rows of 18 tasks (benchmarks: wordings): none 0.636, context 0.609, mean 0.654
             how = "mean" if rows >= ENOUGH * count else "none"
         if how in {"mean", "match"} and not rows:
             raise UsageError(f"calibration {how!r} needs unlabelled rows", hint="pass them to fit, or use context")

@@ -14,8 +14,8 @@ from graft.sources.scripts import main_script
 
 Classes = Mapping[str, str | Sequence[str]] | Sequence[str]
 TEMPLATES = {  # several wordings of a name are averaged: Radford et al. (2021) for pictures
-    ("text", "Latin"): ("{}", "about {}", "topic: {}"),  # whole sentences make the classes more alike
-    ("text", "Han"): ("{}", "关于{}", "主题：{}"),
+    ("text", "Latin"): ("{}", "This text is about {}."),  # those of text: benchmarks/experiments/wordings.toml
+    ("text", "Han"): ("{}", "这段文字是关于{}的。"),
     ("image", "Latin"): ("a photo of a {}.", "a picture of a {}.", "{}"),
     ("image", "Han"): ("一张{}的照片。", "一幅{}的图片。", "{}"),
 }
