@@ -1,5 +1,7 @@
 """Coverage: does the interval that graft reports hold the score that the returned model has on rows never seen?
 
+And do the model's conformal sets of classes, or intervals of values, hold the truth of such rows as often as asked?
+
 Rows are drawn again and again out of a large set; those not drawn are the population.  Features of the whole set are
 extracted once, so a run takes about as long as its heads.
 """
@@ -25,7 +27,7 @@ Row = dict[str, Any]
 EVERY = 10  # resamples after which a row is written
 LEAST = 5  # rows of the population for each drawn one: with fewer, the noise of the true score itself counts as misses
 CERTAIN = 0.95  # level of the interval of the coverage itself
-FIELDS = ("reported", "low", "high", "true", "seconds", "unseen")  # of one resample
+FIELDS = ("reported", "low", "high", "true", "seconds", "unseen", "held", "size")  # of one resample
 
 
 def coverage(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[list[Row]]:
@@ -84,7 +86,7 @@ def one(data: Any, size: int, seed: Sequence[int], plan: Row, store: Any) -> lis
     """
     from graft.auto import AutoFit, Config
     from graft.core.types import Task
-    from graft.evaluate.metrics import score
+    from graft.evaluate.metrics import held, score
 
     order = np.random.default_rng(list(seed)).permutation(len(data))
     drawn, rest = np.sort(order[:size]), np.sort(order[size:][: plan["population"]])
@@ -102,8 +104,10 @@ def one(data: Any, size: int, seed: Sequence[int], plan: Row, store: Any) -> lis
         model, run = AutoFit(sample, config, store).run()
         seconds = time.perf_counter() - start
     assert population.y is not None
-    true = score(task, population.y, model.outputs(population, store=store))
-    return [*map(float, run.answer["score"]), true, seconds, float(1 - known.mean())]
+    outputs = model.outputs(population, store=store)
+    true, regions = score(task, population.y, outputs), model.region(outputs, plan["level"])
+    (covered, *_), (size_of, *_) = held(task, population.y, regions).values()
+    return [*map(float, run.answer["score"]), true, seconds, float(1 - known.mean()), covered, size_of]
 
 
 @contextlib.contextmanager
@@ -118,7 +122,7 @@ def _forgetful() -> Iterator[None]:
             os.environ.pop("GRAFT_CACHE") if before is None else os.environ.update(GRAFT_CACHE=before)
 
 
-def held(resamples: Sequence[Sequence[float]], level: float, *, bounded: bool = True) -> Row:
+def counted(resamples: Sequence[Sequence[float]], level: float, *, bounded: bool = True) -> Row:
     """Share of the intervals that hold the true score, with its Wilson interval, and how wide and how hopeful they are.
 
     Args:
@@ -127,13 +131,13 @@ def held(resamples: Sequence[Sequence[float]], level: float, *, bounded: bool = 
         bounded: Whether scores cannot leave 0 to 1: widths are then counted within.
 
     Example:
-        >>> found = held([[0.8, 0.7, 0.9, 0.75, 1, 0], [0.8, 0.7, 0.9, 0.65, 1, 0]], 0.9)
+        >>> found = counted([[0.8, 0.7, 0.9, 0.75, 1, 0, 0.9, 1], [0.8, 0.7, 0.9, 0.65, 1, 0, 0.9, 2]], 0.9)
         >>> found["mean"], round(found["optimism"], 3), round(found["width"], 3)
         (0.5, 0.1, 0.2)
     """
     from graft.evaluate.metrics import wilson
 
-    reported, low, high, true, seconds, unseen = np.asarray(resamples, dtype=float).T
+    reported, low, high, true, seconds, unseen, covered, size = np.asarray(resamples, dtype=float).T
     if bounded:
         low, high = low.clip(0, 1), high.clip(0, 1)
     inside = (low <= true) & (true <= high)
@@ -151,11 +155,13 @@ def held(resamples: Sequence[Sequence[float]], level: float, *, bounded: bool = 
         "optimism_error": float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else None,
         "seconds": float(seconds.mean()),
         "unseen": float(unseen.mean()),
+        "held": float(covered.mean()),
+        "size": float(size.mean()),
     }
 
 
 def _row(name: str, size: int, classes: bool, found: list[list[float]], plan: Row) -> Row:
-    facts = held(found, plan["level"], bounded=classes)
+    facts = counted(found, plan["level"], bounded=classes)
     return {
         "set": name,
         "system": f"{size} rows",
@@ -188,5 +194,8 @@ def summary(rows: list[Row]) -> dict[str, Any]:
         "highest": max(row["mean"] for row in rows),
         "mean_optimism": sum(row["optimism"] * len(row["resamples"]) for row in rows) / count,
         "largest_optimism": max(row["optimism"] for row in rows),
+        "held": sum(row["held"] * len(row["resamples"]) for row in rows) / count,
+        "least_held": min(row["held"] for row in rows),
+        "most_held": max(row["held"] for row in rows),
         "failed": sum(len(row["failed"]) for row in rows),
     }

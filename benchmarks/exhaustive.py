@@ -1,15 +1,19 @@
 """The exhaustive table behind ``regret``: every way on every source, trial by trial, kept in ``trials.json``; and graft's choice.
 
+What each trial predicts on the test rows is kept in ``predictions.json`` beside it, packed.
+
 ``python -m benchmarks.exhaustive table SPEC`` and ``… choice SPEC`` do the work in processes of their own and print JSON
 lines, so a trial that takes too long, or breaks its process, costs no other trial.
 """
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +27,7 @@ from benchmarks.processes import BrokenError, TooSlowError, messages
 Row = dict[str, Any]
 START = 300.0  # seconds in which a process must say its first word: it reads the rows and opens sources
 ROOM = 3.0  # the folds may take so many times what one fit foretold
+TRUTH = "truth"
 FEATURES, RANK = "features", "rank"  # steps beside the ways
 FOLDS, HELD_OUT = 5, 0.2
 
@@ -33,15 +38,29 @@ class Trials:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+        self.beside = path.with_name("predictions.json")
+        self.predictions: dict[str, dict[str, str]] = {}  # of a cell: packed classes by trial, and TRUTH
+        if self.beside.exists():
+            self.predictions = json.loads(self.beside.read_text(encoding="utf-8"))
 
     def of(self, cell: Row) -> list[Row]:
         """The trials of a cell (set, size, seed)."""
         return [row for row in self.rows if same_cell(row, cell)]
 
     def put(self, row: Row) -> None:
-        """Add a trial, or put it in the place of the same one."""
+        """Add a trial, or put it in the place of the same one; what it predicted goes beside."""
+        row = dict(row)
+        for name, key in (("predicted", _name(row)), ("truth", TRUTH)):
+            if row.get(name):
+                self.predictions.setdefault(_name_of(row), {})[key] = row[name]
+            row.pop(name, None)
         self.rows = [*(old for old in self.rows if not (same_cell(old, row) and key_of(old) == key_of(row))), row]
         self._write()
+
+    def predicted(self, cell: Row, row: Row | None = None) -> np.ndarray | None:
+        """Class of each test row as a trial of the cell predicts it, or the true one; None where that was not kept."""
+        kept = self.predictions.get(_name_of(cell), {}).get(TRUTH if row is None else _name(row))
+        return None if kept is None else unpacked(kept)
 
     def drop(self, cell: Row) -> None:
         """Forget a cell, to measure it again."""
@@ -59,14 +78,49 @@ class Trials:
             "rows": self.rows,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        half = self.path.with_suffix(".half")
-        half.write_text(json.dumps(whole, indent=0, ensure_ascii=False), encoding="utf-8")
-        half.replace(self.path)
+        for path, content in ((self.path, whole), (self.beside, self.predictions)):
+            half = path.with_suffix(".half")
+            half.write_text(json.dumps(content, indent=0, ensure_ascii=False), encoding="utf-8")
+            half.replace(path)
 
 
 def same_cell(row: Row, cell: Row) -> bool:
     """Whether a trial belongs to a cell (set, size, seed)."""
     return all(row[key] == cell[key] for key in ("set", "size", "seed"))
+
+
+def _name_of(cell: Row) -> str:
+    return "/".join(str(cell[key]) for key in ("set", "size", "seed"))
+
+
+def _name(row: Row) -> str:
+    return f"{row['way']} | {row['source'] or ''}"
+
+
+def packed(classes: np.ndarray) -> str:
+    """Class numbers (n,) as short text.
+
+    Example:
+        >>> unpacked(packed(np.array([0, 300, 2]))).tolist()
+        [0, 300, 2]
+    """
+    return base64.b85encode(zlib.compress(np.asarray(classes, "<u2").tobytes(), 9)).decode()
+
+
+def unpacked(text: str) -> np.ndarray:
+    """The inverse of ``packed``."""
+    return np.frombuffer(zlib.decompress(base64.b85decode(text)), "<u2").astype(int)
+
+
+def numbered(names: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Number of each name among the classes, one beyond the last for a name that is none of them.
+
+    Example:
+        >>> numbered(np.array(["b", "a", "?"]), ("a", "b")).tolist()
+        [1, 0, 2]
+    """
+    index = {name: number for number, name in enumerate(classes)}
+    return np.asarray([index.get(str(name), len(index)) for name in names])
 
 
 def key_of(row: Row) -> tuple[str, str | None]:
@@ -228,7 +282,8 @@ class _Bench:
             return
         scores = measured(self.held_out.labels, predicted)
         row |= {"test_score": scores[task.metric], "test_accuracy": scores["accuracy"]}
-        yield {"trial": row}
+        truth, found = (packed(numbered(names, task.classes)) for names in (self.held_out.labels, predicted))
+        yield {"trial": {**row, "truth": truth, "predicted": found}}
         held_out = self._validated(candidate, row["seconds"])
         if held_out["folds"]:
             yield {"trial": {**row, **held_out}}
@@ -302,10 +357,12 @@ def choice(spec: Row) -> Iterator[Row]:
     model, run = AutoFit(data, Config(**options, seed=spec["seed"]), Store()).run()
     seconds = time.perf_counter() - start
     held_out = load(spec["test"], like=data)
-    scores = measured(held_out.labels, model.predict(held_out))
+    predicted = model.predict(held_out)
+    scores = measured(held_out.labels, predicted)
     answer = {key: run.answer[key] for key in ("transfer", "source_name", "trial", "score", "metric")}
     yield {"choice": {
         "test_score": scores[data.task.metric], "test_accuracy": scores["accuracy"], "seconds": seconds, "answer": answer,
+        "predicted": packed(numbered(predicted, data.task.classes)),
     }}  # fmt: skip
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import draws, sets
-from benchmarks.exhaustive import Limit, Trials, fill, key_of, same_cell
+from benchmarks.exhaustive import Limit, Trials, fill, key_of, unpacked
 from benchmarks.processes import BrokenError, TooSlowError, kept, messages
 
 Row = dict[str, Any]
+HALVES = 100  # splits of the test rows for the regret by halves
 SCORES = {"LogME": "logme", "H-score": "h_score", "size": "parameters"}
 
 
@@ -47,7 +48,7 @@ def _cell(
     def built() -> list[Row]:
         facts = {"set": label, "of": name, "size": size}
         return [
-            judged({**facts, "system": system, "plan": plans[system]}, found, trials.rows, experiment["simple"])
+            judged({**facts, "system": system, "plan": plans[system]}, found, trials, experiment["simple"])
             for system, found in results.items()
             if found
         ]
@@ -121,24 +122,79 @@ def picked(trials: list[Row], scores: dict[str, Row], by: str, way: str, seed: i
     passes = {row["source"]: row["pass_seconds"] for row in trials if row["source"]}
     read = [source] if by == "parameters" else list(scored)
     seconds = trial["seconds"] + sum(passes.get(one, 0.0) for one in read)
-    return [{"seed": seed, "source": source, "test_score": trial["test_score"], "seconds": seconds}]
+    return [{"seed": seed, "source": source, "way": way, "test_score": trial["test_score"], "seconds": seconds}]
 
 
-def judged(facts: Row, results: list[Row], trials: list[Row], simple: Sequence[str]) -> Row:
+def halved(
+    truth: np.ndarray, rivals: Sequence[np.ndarray], own: np.ndarray, metric: str, *, draws: int = HALVES
+) -> float:
+    """Points that ``own`` loses against the rival that is best on one half of the rows, counted on the other half.
+
+    The best of many on the rows it is judged on owes part of its score to luck; chosen on a half drawn at random and judged
+    on the other it owes none.  Mean over draws, each half choosing once.
+
+    Args:
+        truth: True classes (n,).
+        rivals: Classes that each trial predicts (n,).
+        own: Classes that graft's choice predicts (n,).
+        metric: ``"accuracy"`` or ``"macro_f1"``.
+        draws: Splits.
+
+    Example:
+        >>> y = np.arange(40) % 2
+        >>> halved(y, [y, 1 - y], y, "accuracy"), halved(y, [y, 1 - y], 1 - y, "accuracy")
+        (0.0, 100.0)
+    """
+    rng, lost = np.random.default_rng(0), []
+    for _ in range(draws):
+        order = rng.permutation(len(truth))
+        halves = order[: len(order) // 2], order[len(order) // 2 :]
+        for choosing, judging in (halves, halves[::-1]):
+            best = max(rivals, key=lambda each: _scored(truth[choosing], each[choosing], metric))
+            lost.append(_scored(truth[judging], best[judging], metric) - _scored(truth[judging], own[judging], metric))
+    return float(100 * np.mean(lost))
+
+
+def _scored(truth: np.ndarray, predicted: np.ndarray, metric: str) -> float:
+    if metric == "accuracy":
+        return float((truth == predicted).mean())
+    size = int(max(truth.max(), predicted.max())) + 1
+    hits = np.bincount(truth[truth == predicted], minlength=size)
+    both = np.bincount(truth, minlength=size) + np.bincount(predicted, minlength=size)
+    return float((2 * hits[both > 0] / both[both > 0]).mean())
+
+
+def _fair(result: Row, own: list[Row], cell: Row, trials: Trials) -> float | None:
+    """The regret by halves, where all predictions were kept; ``result`` is graft's choice, or names a trial."""
+    scored = [row for row in own if row["test_score"] is not None]
+    rivals, truth = [trials.predicted(cell, row) for row in scored], trials.predicted(cell)
+    if "predicted" in result:
+        mine = unpacked(result["predicted"])
+    else:
+        mine = trials.predicted(cell, result) if "way" in result else None
+    known = [each for each in rivals if each is not None]
+    if truth is None or mine is None or len(known) < len(rivals):
+        return None
+    return halved(truth, known, mine, scored[0]["metric"])
+
+
+def judged(facts: Row, results: list[Row], trials: Trials, simple: Sequence[str]) -> Row:
     """The row of one system of one cell: regret, distance below the simple baseline, and share of the cost, by seed.
 
-    Points are hundredths of the metric that decides (accuracy, or macro F1 where classes are uneven).
+    Points are hundredths of the metric that decides (accuracy, or macro F1 where classes are uneven).  ``fair`` is the
+    regret by halves, see ``halved``.
     """
     found = []
     for result in results:
         cell = {"set": facts["of"], "size": facts["size"], "seed": result["seed"]}
-        own = [row for row in trials if same_cell(row, cell)]
+        own = trials.of(cell)
         best, baseline, cost = best_of(own), best_of(own, simple), exhaustive_seconds(own)
         if best is None or result["test_score"] is None:
             continue
         found.append({
             "seed": result["seed"],
             "regret": 100 * (best["test_score"] - result["test_score"]),
+            "fair": _fair(result, own, cell, trials),
             "below_simple": 100 * (baseline["test_score"] - result["test_score"]) if baseline else None,
             "cost_share": result["seconds"] / cost if result.get("seconds") is not None and cost else None,
             "exhaustive_seconds": cost,
@@ -162,6 +218,12 @@ def judged(facts: Row, results: list[Row], trials: list[Row], simple: Sequence[s
     }
 
 
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean, or None where a value is missing or there is none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
 def summary(rows: list[Row]) -> dict[str, Any]:
     """For every system: mean and largest regret over cells, how far it ever falls below the simple baseline, and cost.
 
@@ -179,6 +241,7 @@ def summary(rows: list[Row]) -> dict[str, Any]:
             "cells": len(own),
             "missing": [row["set"] for row in rows if row["system"] == system and row["mean"] is None],
             "mean_regret": float(np.mean([row["mean"] for row in own])) if own else None,
+            "fair_regret": _mean([_mean([one.get("fair") for one in row["judged"]]) for row in own]),
             "largest_regret": max((row["mean"] for row in own), default=None),
             "most_below_simple": max(below, default=None),
             "cost_share": spent / whole if whole else None,

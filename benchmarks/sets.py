@@ -15,6 +15,7 @@ TABLES = ("splice",)
 LETTERS = {"splice letters": "splice", "promoters letters": "promoters"}  # sequences as they are, a row of letters each
 DIGITS = ("mnist", "usps")
 REVIEWS = ("books", "dvd", "electronics", "kitchen")  # domains of counts, in pairs
+TAGGED = ("conll2003",)  # sentences with marked names, in columns
 BUNDLED = ("diabetes",)  # scikit-learn carries it: ten numbers of 442 patients, a regression
 SOUNDS = ("fsdd",)  # recordings in one folder, the class before the first underscore
 
@@ -48,6 +49,12 @@ def paths(name: str, data: Path, work: Path) -> tuple[Path, Path]:
         _pairs_of_letters(data / "text" / name / "train.csv", work / f"{name}-train.csv"),
         _pairs_of_letters(data / "text" / name / "test.csv", work / f"{name}-test.csv"),
     )
+
+
+def tagged(name: str, data: Path, *, judge: str = "test") -> tuple[Path, Path]:
+    """Training file of a tagged set, and the file that is scored: ``test``, or ``valid`` to choose settings on."""
+    folder = data / "text" / name
+    return _either(folder / "train.txt"), _either(folder / f"{judge}.txt")
 
 
 def bundled(name: str, work: Path) -> Path:

@@ -42,27 +42,19 @@ def graft_fit(
     return {"truth": held_out.labels, "predicted": predicted, "seconds": seconds, "facts": facts}
 
 
-def graft_finetune(name: str, train: Path, test: Path, seed: int, models: Path, **options: Any) -> dict[str, Any]:
-    """graft's fine-tuning alone, with its defaults, on all training rows."""
-    del name, models
+def graft_way(
+    name: str, train: Path, test: Path, seed: int, models: Path, *, way: str = "finetune", **settings: Any
+) -> dict[str, Any]:
+    """One way of graft alone, from MiniLM or MobileNetV2-1.0, on all training rows."""
+    import inspect
+
+    from graft.core.registry import TRANSFERS
     from graft.data.load import load
-    from graft.transfer.finetune import Finetune
 
+    source = f"sbert:{MINILM}" if sets.kind(name) == "text" else f"hf:{models / 'mobilenetv2-1.0-224-imagenet'}"
+    seeded = {"seed": seed} if "seed" in inspect.signature(TRANSFERS[way]).parameters else {}
     data, start = load(train), time.perf_counter()
-    model = Finetune(f"sbert:{MINILM}", seed=seed, **options).fit(data)
-    seconds = time.perf_counter() - start
-    held_out = load(test, like=data)
-    return {"truth": held_out.labels, "predicted": model.predict(held_out), "seconds": seconds}
-
-
-def graft_probe(name: str, train: Path, test: Path, seed: int, models: Path) -> dict[str, Any]:
-    """graft's closed-form probe alone."""
-    del name, seed, models
-    from graft.data.load import load
-    from graft.transfer.probe import Probe
-
-    data, start = load(train), time.perf_counter()
-    model = Probe(f"sbert:{MINILM}").fit(data)
+    model = TRANSFERS[way](source, **seeded, **settings).fit(data)
     seconds = time.perf_counter() - start
     held_out = load(test, like=data)
     return {"truth": held_out.labels, "predicted": model.predict(held_out), "seconds": seconds}
@@ -203,10 +195,14 @@ def trainer_bf16(name: str, train: Path, test: Path, seed: int, models: Path) ->
     return trainer(name, train, test, seed, models, bf16=True)
 
 
+UPPER = {"blocks": 4, "lr": 2.4e-4}  # what graft fit trains of a text source with six blocks
 SYSTEMS = {
     "graft fit": graft_fit,
-    "graft finetune": graft_finetune,
-    "graft probe": graft_probe,
+    "graft finetune": partial(graft_way, **UPPER, focus=0.5),
+    "graft finetune, every row": partial(graft_way, **UPPER),
+    "graft finetune, all": graft_way,
+    "graft probe": partial(graft_way, way="probe"),
+    "graft contrastive": partial(graft_way, way="contrastive"),
     "classical": classical,
     "frozen probe": frozen_probe,
     "Trainer": trainer,
