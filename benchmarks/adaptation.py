@@ -25,7 +25,7 @@ def adaptation(experiment: Row, folders: argparse.Namespace) -> Iterator[list[Ro
             for system, result in _measured(pair, seed, experiment, folders).items():
                 if not folders.systems or system in folders.systems:
                     found.setdefault(system, []).append({"seed": seed, **result})
-            yield [_row(pair, system, results) for system, results in found.items()]
+            yield [row_of(pair, system, results) for system, results in found.items()]
 
 
 def _measured(pair: str, seed: int, experiment: Row, folders: argparse.Namespace) -> dict[str, Row]:
@@ -84,7 +84,8 @@ def _sets(pair: str, data: Path) -> tuple[Any, Any, Any]:
     return source, read[0], read[1]
 
 
-def _row(pair: str, system: str, results: list[Row]) -> Row:
+def row_of(pair: str, system: str, results: list[Row], **more: Any) -> Row:
+    """The row of a system on a pair, with the results of its seeds."""
     scores = [one["score"] for one in results]
     seconds = [one["seconds"] for one in results if one["seconds"] is not None]
     return {
@@ -98,6 +99,7 @@ def _row(pair: str, system: str, results: list[Row]) -> Row:
         "high": max(scores),
         "seconds": float(np.mean(seconds)) if seconds else None,
         "facts": [one["facts"] for one in results],
+        **more,
     }
 
 

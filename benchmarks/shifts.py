@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.adaptation import CHOICE, ORACLE, _cases
+from benchmarks.adaptation import CHOICE, ORACLE, _cases, row_of
 from benchmarks.adaptation import summary as of_systems
 from benchmarks.drifts import ODDS, Rows, drifted
 from benchmarks.processes import kept
@@ -43,7 +43,7 @@ def shifts(experiment: Row, folders: argparse.Namespace) -> Iterator[list[Row]]:
             for system, result in _measured(case, seed, experiment, Path(folders.data)).items():
                 found.setdefault(system, []).append({"seed": seed, **result})
         wanted = [one for one in found.items() if not folders.systems or one[0] in folders.systems]
-        yield [_row(case, system, results, plan) for system, results in wanted]
+        yield [row_of(case, system, results, plan=plan) for system, results in wanted]
 
 
 def _measured(case: str, seed: int, experiment: Row, data: Path) -> dict[str, Row]:
@@ -80,24 +80,6 @@ def _measured(case: str, seed: int, experiment: Row, data: Path) -> dict[str, Ro
         flush=True,
     )
     return results
-
-
-def _row(case: str, system: str, results: list[Row], plan: Row) -> Row:
-    scores = [one["score"] for one in results]
-    seconds = [one["seconds"] for one in results if one["seconds"] is not None]
-    return {
-        "set": case,
-        "system": system,
-        "metric": "accuracy",
-        "seeds": [one["seed"] for one in results],
-        "scores": scores,
-        "mean": float(np.mean(scores)),
-        "low": min(scores),
-        "high": max(scores),
-        "seconds": float(np.mean(seconds)) if seconds else None,
-        "facts": [one["facts"] for one in results],
-        "plan": plan,
-    }
 
 
 def summary(rows: list[Row]) -> dict[str, Any]:
