@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import BrokenError, cell
+from benchmarks.processes import BrokenError, cell, cell_row
 from graft.core.runtime import environment
 
 HERE = Path(__file__).parent
@@ -39,27 +39,7 @@ def grid(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator[Ro
                     flush=True,
                 )
                 found[system].append(result)
-        yield [_row(name, system, wanted[system]["seeds"], results) for system, results in found.items()]
-
-
-def _row(name: str, system: str, seeds: list[int], results: list[dict[str, Any]]) -> dict[str, Any]:
-    scores = [result["accuracy"] for result in results]
-    return {
-        "set": name,
-        "system": system,
-        "metric": "accuracy",
-        "seeds": seeds,
-        "scores": scores,
-        "mean": sum(scores) / len(scores),
-        "low": min(scores),
-        "high": max(scores),
-        "n_test": results[0]["n"],
-        "seconds": sum(result["seconds"] for result in results) / len(results),
-        "all_seconds": [result["seconds"] for result in results],
-        "peak_bytes": max(result["peak_bytes"] for result in results),
-        "threads": results[0]["threads"],
-        "facts": [result["facts"] for result in results],
-    }
+        yield [cell_row(name, system, wanted[system]["seeds"], results) for system, results in found.items()]
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 POLL = 0.2  # seconds between looks at the memory of a process
 
 
@@ -162,3 +164,26 @@ def kept(folders: argparse.Namespace, name: str, system: str, plan: dict[str, An
     """The row of an earlier, interrupted run with the same plan, or {}."""
     row = getattr(folders, "kept", {}).get((name, system), {})
     return row if row.get("plan") == json.loads(json.dumps(plan)) else {}
+
+
+def cell_row(
+    name: str, system: str, seeds: list[int], results: list[dict[str, Any]], metric: str = "accuracy"
+) -> dict[str, Any]:
+    """The row of a system on a set: score (the first number, where it has an interval), time and memory of its seeds."""
+    scores = [result[metric] if np.isscalar(result[metric]) else result[metric][0] for result in results]
+    return {
+        "set": name,
+        "system": system,
+        "metric": metric,
+        "seeds": seeds,
+        "scores": scores,
+        "mean": sum(scores) / len(scores),
+        "low": min(scores),
+        "high": max(scores),
+        "n_test": results[0]["n"],
+        "seconds": sum(result["seconds"] for result in results) / len(results),
+        "all_seconds": [result["seconds"] for result in results],
+        "peak_bytes": max(result["peak_bytes"] for result in results),
+        "threads": results[0]["threads"],
+        "facts": [result["facts"] for result in results],
+    }

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import sets
-from benchmarks.processes import messages
+from benchmarks.processes import cell_row, messages
 
 MINILM = "sbert:all-MiniLM-L6-v2"
 LIMIT = 7200.0  # seconds of one system
@@ -31,26 +31,9 @@ def tagging(experiment: dict[str, Any], folders: argparse.Namespace) -> Iterator
             if folders.systems and system not in folders.systems:
                 continue
             results = [_measured(name, plan, seed, folders) for seed in plan["seeds"]]
-            scores = [result["entity_f1"][0] for result in results]
-            yield [
-                {
-                    "set": name,
-                    "system": system,
-                    "metric": "entity_f1",
-                    "plan": plan,
-                    "seeds": plan["seeds"],
-                    "scores": scores,
-                    "mean": sum(scores) / len(scores),
-                    "low": min(scores),
-                    "high": max(scores),
-                    "n_test": results[0]["n"],
-                    "seconds": sum(result["seconds"] for result in results) / len(results),
-                    "all_seconds": [result["seconds"] for result in results],
-                    "peak_bytes": max(result["peak_bytes"] for result in results),
-                    "threads": results[0]["threads"],
-                    "facts": [result["facts"] | {"entity_f1": result["entity_f1"]} for result in results],
-                }
-            ]
+            row = cell_row(name, system, plan["seeds"], results, "entity_f1")
+            facts = [result["facts"] | {"entity_f1": result["entity_f1"]} for result in results]
+            yield [{**row, "plan": plan, "facts": facts}]
 
 
 def _measured(name: str, plan: dict[str, Any], seed: int, folders: argparse.Namespace) -> dict[str, Any]:

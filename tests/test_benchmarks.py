@@ -25,7 +25,7 @@ def test_a_row_has_mean_and_range(runner):
         {"accuracy": a, "n": 10, "seconds": s, "peak_bytes": 5, "threads": 2, "facts": {}}
         for a, s in [(0.5, 1.0), (0.9, 3.0)]
     ]
-    row = runner._row("set", "system", [0, 1], results)
+    row = runner.cell_row("set", "system", [0, 1], results)
     assert (row["mean"], row["low"], row["high"], row["seconds"]) == (pytest.approx(0.7), 0.5, 0.9, 2.0)
 
 

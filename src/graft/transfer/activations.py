@@ -111,6 +111,31 @@ def lower_activations(backbone: Backbone, data: Dataset, blocks: int, setting: S
     return Activations(upper, values, starts, whole, shape, ragged)
 
 
+def reused_activations(
+    backbone: Backbone, data: Dataset, top: float | None, visits: int, setting: Setting
+) -> Activations | None:
+    """``lower_activations`` of the blocks below the ``top`` ones, where that saves work.
+
+    Args:
+        backbone: The network.
+        data: The rows.
+        top: Blocks that are trained, as ``Backbone.freeze_below`` takes them.
+        visits: Rows that the training reads, each as often as it is read.
+        setting: Clock, progress and cache.
+
+    Returns:
+        None where no block is frozen, rows are read less than twice, the network cannot be cut, or time is short: then the
+        training, for which there is none either, says so.
+    """
+    frozen = len(backbone.blocks()) - backbone.top_blocks(top)
+    if frozen < 1 or visits < 2 * len(data):
+        return None
+    try:
+        return lower_activations(backbone.to(device()), data, frozen, setting)
+    except BudgetError:
+        return None
+
+
 def _lines(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Numbers of the lines of rows, one row after the other."""
     return np.concatenate([np.arange(s, s + n) for s, n in zip(starts, lengths, strict=True)])

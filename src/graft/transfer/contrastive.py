@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from graft.core.errors import BudgetError, UsageError
+from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, bf16_is_faster, device, seeded
@@ -39,7 +39,7 @@ from graft.nn.losses import supervised_contrastive
 from graft.nn.views import SHIFT_DRAWS, shifted
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
-from graft.transfer.activations import Activations, lower_activations
+from graft.transfer.activations import Activations, reused_activations
 from graft.transfer.base import BaseTransfer, Setting, Workload
 
 STEPS = 20  # whatever the number of classes: held-out rows of TREC, SST-2 and BANKING77 gain nothing from more …
@@ -230,13 +230,7 @@ class ContrastiveFewShot(BaseTransfer):
 
     def _lower(self, backbone: Backbone, data: Dataset, setting: Setting) -> Activations | None:
         """What the frozen blocks put out, where every row is read more than once."""
-        frozen = len(backbone.blocks()) - backbone.top_blocks(self.blocks)
-        if frozen < 1 or self.planned(len(data)) * self.batch_size < 2 * len(data):
-            return None
-        try:
-            return lower_activations(backbone.to(device()), data, frozen, setting)
-        except BudgetError:  # the training, for which no time is left either, says so
-            return None
+        return reused_activations(backbone, data, self.blocks, self.planned(len(data)) * self.batch_size, setting)
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         del store  # tuned weights are used once per row: nothing to keep

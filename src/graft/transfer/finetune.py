@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from graft.core.errors import BudgetError, UsageError
+from graft.core.errors import UsageError
 from graft.core.ragged import flat
 from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
@@ -33,7 +33,7 @@ from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
 from graft.sources.aligned import in_pieces, of_rows, per_sentence
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
-from graft.transfer.activations import Activations, lower_activations
+from graft.transfer.activations import Activations, reused_activations
 from graft.transfer.base import HEAD_ROWS, SENTENCES, BaseTransfer, Setting
 from graft.transfer.batches import labelled_batches
 from graft.transfer.chain import ChainObjective
@@ -238,15 +238,9 @@ class Finetune(BaseTransfer):
 
     def _lower(self, backbone: Backbone, data: Dataset, setting: Setting) -> Activations | None:
         """What the frozen blocks put out, where it stays the same and is read more than once."""
-        frozen = len(backbone.blocks()) - backbone.top_blocks(self.blocks)
-        passes = self.steps(len(data)) * self.batch_size / len(data)
-        changing = self.augment or self.mixup or self.gradual or self.dropout != 0.0
-        if frozen < 1 or passes < 2 or changing:
+        if self.augment or self.mixup or self.gradual or self.dropout != 0.0:
             return None
-        try:
-            return lower_activations(backbone.to(device()), data, frozen, setting)
-        except BudgetError:  # the training, for which no time is left either, says so
-            return None
+        return reused_activations(backbone, data, self.blocks, self.steps(len(data)) * self.batch_size, setting)
 
     def _head_rate(self, backbone: Backbone, data: Dataset) -> float:
         """Peak rate η of the head.
