@@ -85,7 +85,7 @@ def one(data: Any, size: int, seed: Sequence[int], plan: Row, store: Any) -> lis
     that was not drawn are not scored; ``unseen`` is their share.
     """
     from graft.auto import AutoFit, Config
-    from graft.core.types import Task
+    from graft.core.task import Task
     from graft.evaluate.metrics import held, score
 
     order = np.random.default_rng(list(seed)).permutation(len(data))

@@ -14,7 +14,8 @@ from graft import features as module
 from graft.core.errors import BudgetError, SourceError, UsageError
 from graft.core.runtime import Clock
 from graft.core.store import Store
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.features import Scattered, encode, extract, predict_seconds
 from graft.sources.base import open_model
 

@@ -12,7 +12,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from graft.active.labeller import Labeller
-    from graft.core.types import Dataset, Features, ModelSpec, Ranking, Run, Task
+    from graft.core.task import Task
+    from graft.core.types import Dataset, Features, ModelSpec, Ranking, Run
     from graft.data.load import load as load_data
     from graft.estimators import AutoTransferClassifier, AutoTransferRegressor
     from graft.features import extract
@@ -31,7 +32,7 @@ _WHERE = {
     "ModelSpec": "graft.core.types",
     "Ranking": "graft.core.types",
     "Run": "graft.core.types",
-    "Task": "graft.core.types",
+    "Task": "graft.core.task",
     "ZeroShot": "graft.zero_shot.classifier",
     "compare": "graft.relatedness.compare",
     "extract": "graft.features",

@@ -16,7 +16,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from graft.core.errors import DataError, GraftError, OutputError, SourceError, UsageError
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.data.load import load
 from graft.data.stream import stream
 from graft.data.written import FORMS, form_of

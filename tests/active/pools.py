@@ -3,7 +3,7 @@
 import numpy as np
 
 from graft.active.pool import Pool
-from graft.core.types import Task
+from graft.core.task import Task
 
 CENTRES = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from graft.active.outlook import gained, in_proportion, outlook
-from graft.core.types import Features, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Features, ModelSpec
 
 
 def rows(n, distance, classes=2, seed=0):

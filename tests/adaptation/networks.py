@@ -7,7 +7,7 @@ from adaptation.shifts import rotated, turned
 from graft.adaptation.deep import Given
 from graft.adaptation.domains import Domains, pair
 from graft.core.registry import ADAPTATIONS
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.data.load import load
 from graft.nn.encoders import MLP
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from graft.auto.race import behind, promoted, rungs
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.search import Candidate, Trial
 
 TASK = Task("classification", "text", ("a", "b"))

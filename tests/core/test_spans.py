@@ -6,7 +6,7 @@ import pytest
 from graft.core.errors import DataError
 from graft.core.ragged import ragged
 from graft.core.spans import best_tags, read_tags, span_counts, split_tag, to_spans, to_tags, transitions, viterbi
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.metrics import evaluate, per_class, score
 from graft.trust.guard import guard
 

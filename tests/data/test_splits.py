@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graft.core.errors import DataError, UsageError
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.data.load import load
 from graft.data.rows import TextRows
 from graft.data.splits import few_shot, folds, holdout, leaks

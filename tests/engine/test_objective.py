@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.engine.objective import Loss, Objective, Supervised
 
 TASK = Task("classification", "text", ("a", "b", "c"))

@@ -5,7 +5,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from graft.core.errors import UsageError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.engine.objective import Supervised
 from graft.engine.regularizers import Regularized, Terms, classification_loss, mix, smallest_square
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.blend import blend, blended
 
 TASK = Task("classification", "text", ("a", "b"))

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 from sklearn import metrics as reference
 
 from graft.core.errors import DataError, UsageError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.metrics import METRICS, confusion, evaluate, per_class, reliability, score, wilson
 from graft.nn.bootstrap import resample
 

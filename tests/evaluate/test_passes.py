@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.metrics import evaluate, score
 from graft.evaluate.passes import stacked
 from graft.evaluate.selection import selected_score

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from graft.core.errors import DataError, UsageError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.metrics import score
 from graft.evaluate.selection import selected_score
 

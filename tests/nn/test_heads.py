@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from graft.core.errors import UsageError
-from graft.core.types import Features, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Features, ModelSpec
 from graft.nn import layer_rows
 from graft.nn.heads import LinearHead, fit_probe, targets, to_outputs
 from graft.nn.layer_rows import LayerRows, MixedRows

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from graft.core.errors import DataError, UsageError
-from graft.core.types import Features, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Features, ModelSpec
 from graft.nn import neighbours
 from graft.nn.calibration import fit_temperature, nll
 from graft.nn.neighbours import COUNTS, NeighbourHead, fit_neighbours

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from graft.core.errors import DataError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.pretrain.labelled import TokenRows, has_label, held_out_labelled
 from graft.sources.readers import END, TextReader
 

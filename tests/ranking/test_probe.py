@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from graft.core.types import Features, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Features, ModelSpec
 from graft.ranking.probe import deal_folds, held_out
 
 TASK = Task("classification", "text", ("a", "b", "c"))

@@ -9,7 +9,8 @@ import pytest
 import graft.sources.base as sources
 from graft.core.errors import DataError, SourceError, UsageError
 from graft.core.runtime import Clock
-from graft.core.types import Dataset, Features, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, Features, ModelSpec
 from graft.ranking.compare import Measured, differences
 from graft.ranking.rank import _proportional, rank
 from graft.sources.base import Coverage

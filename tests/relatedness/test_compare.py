@@ -135,7 +135,7 @@ def test_half_of_the_vocabulary_is_shared():
 def test_a_foreseen_accuracy_holds_on_a_shift_like_those_simulated():
     X, y = turned(0.0, rows=400)
     Z, truth = turned(0.3, rows=300, seed=1)
-    from graft.core.types import Task
+    from graft.core.task import Task
     from graft.nn.ridge import fit_ridge
 
     found = foreseen(X, y, Task("classification", "table", ("0", "1")), Z)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from graft.core.errors import DataError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.relatedness.gain import INTERCEPT, STRENGTHS, _fit, _Option, _with_intercept, measured_gain
 from graft.relatedness.judging import Side
 

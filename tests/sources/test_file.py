@@ -9,7 +9,8 @@ import pytest
 from sources import tiny_models as tiny
 
 from graft.core.errors import SourceError, UnsafeSourceError, UsageError
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.sources.base import describe_model, list_models, open_model, split_uri
 from graft.sources.native import build_backbone
 

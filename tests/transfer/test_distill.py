@@ -12,7 +12,8 @@ from torch import nn
 from graft.core.errors import BudgetError, DataError, SourceError, UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.runtime import Clock
-from graft.core.types import Run, Task
+from graft.core.task import Task
+from graft.core.types import Run
 from graft.data.load import load
 from graft.engine.callbacks import Checkpoint
 from graft.nn.losses import distillation

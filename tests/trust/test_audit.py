@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.trust.audit import audit_sentences, hardest, mislabelled
 
 THREE = Task("classification", "text", ("a", "b", "c"))

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest
 
 from graft.core.errors import DataError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.trust.guard import FEW, guard
 
 TWO = Task("classification", "text", ("a", "b"))

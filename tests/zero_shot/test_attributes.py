@@ -5,7 +5,7 @@ from conftest import make_pictures
 from graft import load_transfer
 from graft.core.errors import DataError, UsageError
 from graft.core.registry import ZERO_SHOTS
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.data.load import load
 from graft.zero_shot.attributes import AttributeZeroShot, read_attributes
 from graft.zero_shot.generalised import harmonic

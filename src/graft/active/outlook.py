@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graft.core.types import Features, Task
+from graft.core.task import Task
+from graft.core.types import Features
 from graft.evaluate.metrics import evaluate
 from graft.nn.bootstrap import DECIDERS, Interval, Weighted, bootstrap, interval
 from graft.nn.heads import fit_probe

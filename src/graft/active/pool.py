@@ -11,7 +11,8 @@ import numpy as np
 
 from graft.core.errors import DataError
 from graft.core.registry import MODALITIES
-from graft.core.types import Dataset, Features, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, Features, ModelSpec
 from graft.data.splits import content_keys
 from graft.features import Scattered, extract
 from graft.pretrain.kmeans import Space

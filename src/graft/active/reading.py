@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import DataError
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.data.columns import coded
 from graft.data.guess import LABELS, find_column
 from graft.data.inputs import Source, open_source

@@ -20,7 +20,8 @@ from graft.adaptation.paired import PairedRows, part_of
 from graft.core.errors import UsageError
 from graft.core.runtime import bf16_is_faster, device, seeded
 from graft.core.store import Store
-from graft.core.types import Dataset, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec
 from graft.engine.callbacks import Checkpoint
 from graft.engine.loop import fit
 from graft.engine.objective import Batch, Loss, Objective

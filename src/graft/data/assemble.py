@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import DataError
-from graft.core.types import Rows, Task
+from graft.core.task import Task
+from graft.core.types import Rows
 from graft.data.biological import SequenceRows
 from graft.data.columns import as_numbers, as_text, coded, is_missing
 from graft.data.guess import GIVEN, Roles, find_column

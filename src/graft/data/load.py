@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from graft.core.errors import DataError, UsageError
 from graft.core.rows import evenly_spaced
-from graft.core.types import IMBALANCE, Dataset, Task
+from graft.core.task import IMBALANCE, Task
+from graft.core.types import Dataset
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
 from graft.data.biological import SequenceRows
 from graft.data.columns import BAD, Stored, as_numbers, as_text, coded, store, take

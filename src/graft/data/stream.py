@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import UsageError
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
 from graft.data.blocks import Block
 from graft.data.columns import as_text

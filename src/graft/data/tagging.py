@@ -18,7 +18,8 @@ import numpy as np
 from graft.core import spans as spans_
 from graft.core.errors import DataError, UsageError
 from graft.core.ragged import ragged
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.data.conll import Example, Unreadable
 from graft.data.sentences import SentenceRows
 from graft.data.tagged_sources import LINES, Found, find

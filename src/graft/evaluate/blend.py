@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graft.core.types import Task
+from graft.core.task import Task
 
 ROUNDS = 20  # members are drawn with replacement: weights come in twentieths
 TINY = 1e-12

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from graft.core.errors import DataError, UsageError
 from graft.core.ragged import flat, is_ragged, lengths
 from graft.core.spans import best_tags, span_counts, types_of
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.nn import bootstrap as spread
 from graft.nn.bootstrap import Interval, Weighted, accuracy, bootstrap, independent, interval, macro_f1, r2
 

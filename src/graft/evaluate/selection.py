@@ -9,7 +9,7 @@ import numpy as np
 
 from graft.core.errors import UsageError
 from graft.core.ragged import is_ragged
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.metrics import METRICS, checked, score
 from graft.nn.bootstrap import Interval, independent, resample
 

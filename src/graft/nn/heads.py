@@ -11,7 +11,8 @@ import numpy as np
 
 from graft.core.errors import UsageError
 from graft.core.rows import evenly_spaced
-from graft.core.types import Features, Task
+from graft.core.task import Task
+from graft.core.types import Features
 from graft.nn.calibration import fit_temperature, nll
 from graft.nn.discriminant import fit_discriminant
 from graft.nn.layer_rows import LayerRows, MixedRows, choose_layers, layer_options, layer_scale

@@ -14,7 +14,8 @@ import numpy as np
 
 from graft.core.errors import DataError
 from graft.core.rows import evenly_spaced
-from graft.core.types import Features, Task
+from graft.core.task import Task
+from graft.core.types import Features
 from graft.nn.calibration import fit_temperature, nll
 from graft.nn.heads import to_outputs
 from graft.nn.layer_rows import LayerRows, choose_layers, layer_options, layer_scale

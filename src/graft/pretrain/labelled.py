@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from graft.core.errors import DataError
 from graft.core.runtime import Progress
-from graft.core.types import Dataset, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Objective
 from graft.nn.bootstrap import DECIDERS

@@ -22,7 +22,8 @@ from graft.core.errors import DataError, UsageError
 from graft.core.registry import OBJECTIVES
 from graft.core.rows import in_batches
 from graft.core.runtime import Progress
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.engine.consistency import Consistent, in_one, part_of
 from graft.engine.loop import History
 from graft.engine.objective import Batch, Loss, Objective

@@ -11,7 +11,8 @@ from graft.nn.heads import fit_probe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from graft.core.types import Features, Task
+    from graft.core.task import Task
+    from graft.core.types import Features
 
 FOLDS = 5
 MANY = 1000  # rows from which three folds do: the probe's learning curve is flat there, and time grows with n²
@@ -33,7 +34,7 @@ def deal_folds(y: np.ndarray, task: Task, *, folds: int, seed: int, groups: np.n
 
     Example:
         >>> import numpy as np
-        >>> from graft.core.types import Task
+        >>> from graft.core.task import Task
         >>> y = np.array([0, 0, 0, 0, 1, 1])
         >>> fold = deal_folds(y, Task("classification", "text", ("a", "b")), folds=2, seed=0)
         >>> [np.bincount(y[fold == f]).tolist() for f in (0, 1)]

@@ -15,7 +15,7 @@ from scipy.stats import t
 
 from graft.core.errors import DataError
 from graft.core.registry import CRITERIA
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.nn.bootstrap import Interval
 from graft.nn.calibration import fit_temperature
 from graft.nn.heads import targets, to_outputs

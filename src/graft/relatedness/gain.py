@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from graft.core.errors import DataError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.nn.bootstrap import Difference, Interval
 from graft.nn.heads import targets
 from graft.relatedness.judging import Judge, Side

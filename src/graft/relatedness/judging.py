@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.nn.bootstrap import DECIDERS, Difference, Interval, Weighted, bootstrap, interval, paired
 
 

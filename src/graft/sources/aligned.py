@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from graft.core.ragged import cut, ragged
-from graft.core.types import Dataset, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec
 from graft.data.sentences import Sentence, SentenceRows
 from graft.sources.base import Backbone, Batch, Coverage
 

@@ -25,7 +25,8 @@ from graft.core.errors import DataError, SourceError, UsageError
 from graft.core.registry import ADAPTATIONS, TRANSFERS, ZERO_SHOTS
 from graft.core.runtime import Clock, Progress, bf16_is_faster, silent
 from graft.core.store import Store
-from graft.core.types import Dataset, Features, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, Features, ModelSpec
 from graft.data.biological import both_strands
 from graft.data.load import load, recipe
 from graft.features import encode, extract

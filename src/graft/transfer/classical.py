@@ -16,7 +16,8 @@ from graft.core.errors import DataError
 from graft.core.registry import MODALITIES, TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.store import Store
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.data.splits import folds, holdout
 from graft.nn.calibration import fit_temperature
 from graft.nn.crf import CRF

@@ -21,7 +21,8 @@ from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.rows import in_batches
 from graft.core.runtime import bf16_is_faster, device
-from graft.core.types import Dataset, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec
 from graft.engine.callbacks import Callback
 from graft.engine.consistency import Consistent, in_one
 from graft.engine.loop import History, fit

@@ -27,7 +27,8 @@ from graft.core.registry import TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, bf16_is_faster, device, seeded
 from graft.core.store import Store
-from graft.core.types import Dataset, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec
 from graft.engine.callbacks import Checkpoint
 from graft.engine.loop import fit
 from graft.engine.objective import Batch, Loss, Objective

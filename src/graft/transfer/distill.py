@@ -25,7 +25,8 @@ from torch import nn
 from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.runtime import Clock, bf16_is_faster, device, seeded
-from graft.core.types import Dataset, ModelSpec, Run, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec, Run
 from graft.data.load import load
 from graft.engine.callbacks import Callback
 from graft.engine.loop import History, fit

@@ -13,7 +13,8 @@ import numpy as np
 from graft.core.ragged import cut, flat
 from graft.core.registry import TRANSFERS
 from graft.core.store import Store
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.transfer.base import BaseTransfer, Setting
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 from torch import nn
 
 from graft.core.errors import UsageError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.engine.callbacks import Callback, State
 from graft.engine.objective import Supervised
 from graft.engine.optim import make_schedule

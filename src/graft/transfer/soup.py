@@ -24,7 +24,8 @@ from safetensors.torch import save_file
 
 from graft.core.errors import DataError, UsageError
 from graft.core.registry import TRANSFERS
-from graft.core.types import Dataset, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec
 from graft.data.splits import holdout
 from graft.nn.averaging import Weights, average_weights, sharing
 from graft.nn.heads import LinearHead

@@ -13,7 +13,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from graft.core.errors import BudgetError, DataError, UsageError
-from graft.core.types import Dataset, Run, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, Run
 from graft.data.load import load, recipe
 from graft.data.splits import holdout, leaks
 from graft.engine.objective import Batch, Loss, Objective

@@ -17,7 +17,8 @@ import torch
 
 from graft.core.errors import SourceError, UsageError
 from graft.core.registry import TRANSFERS
-from graft.core.types import Dataset, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec
 from graft.nn.crf import ChainHead
 from graft.sources.aligned import WordStates
 from graft.sources.base import Backbone

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.metrics import checked
 
 FENCE = 3.5  # robust standard deviations from which a residual is an outlier (Iglewicz & Hoaglin 1993)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import beta
 
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.evaluate.metrics import checked
 from graft.nn.bootstrap import DECIDERS, Difference, Interval, bootstrap, independent, paired
 

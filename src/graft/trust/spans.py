@@ -10,7 +10,8 @@ import numpy as np
 
 from graft.core.ragged import flat, lengths
 from graft.core.spans import best_tags, bounds, decode, span_counts, types_of
-from graft.core.types import Dataset, Task
+from graft.core.task import Task
+from graft.core.types import Dataset
 from graft.data.written import character_spans
 from graft.evaluate.metrics import checked
 

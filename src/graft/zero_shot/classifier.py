@@ -21,7 +21,8 @@ from graft.core.errors import DataError, SourceError, UsageError
 from graft.core.registry import ZERO_SHOTS
 from graft.core.rows import evenly_spaced
 from graft.core.store import Store
-from graft.core.types import Dataset, ModelSpec, Task
+from graft.core.task import Task
+from graft.core.types import Dataset, ModelSpec
 from graft.data.load import load, recipe
 from graft.nn.label_bias import match_offsets, mean_offsets
 from graft.nn.rejection import Rejection, background_threshold, mixture_threshold

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graft.core.errors import DataError
-from graft.core.types import Task
+from graft.core.task import Task
 from graft.nn.bootstrap import Interval, Weighted, bootstrap, interval
 
 
