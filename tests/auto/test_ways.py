@@ -1,3 +1,4 @@
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,11 +7,12 @@ from conftest import make_texts
 
 from graft.auto.config import Config
 from graft.auto.limits import too_costly
-from graft.auto.ways import RESERVE, UPPER_LR, Ways
+from graft.auto.ways import RESERVE, Ways
 from graft.core.registry import TRANSFERS
 from graft.core.runtime import Clock
 from graft.core.types import Ranking, RankRow
 from graft.data.load import load
+from graft.evaluate.cost import Cost
 from graft.sources.base import describe_model
 
 
@@ -125,11 +127,18 @@ def test_a_source_far_beyond_a_limit_is_left_out(row, limits, line):
 def test_text_sources_are_tuned_above_their_lower_third():
     made = ways([RankRow(describe_model("sbert:all-MiniLM-L6-v2"), cost=0.001)], effort="thorough")
     (row,) = made.shortlist(1)
-    assert made.upper(row) == {"blocks": 4, "lr": UPPER_LR}
+    assert made.upper(row) == {"blocks": 4, "lr": 2.4e-4}
     upper, whole = (one for one in made.trained() if one.transfer == "finetune")
     assert upper.settings["blocks"] == 4
     assert "blocks" not in whole.settings
     assert upper.seconds(400) < 0.9 * whole.seconds(400)
+
+
+def test_of_a_picture_source_the_top_two_blocks_are_tuned_from_the_probe(row):
+    pictures = dataclasses.replace(row, spec=dataclasses.replace(row.spec, modality="image"))
+    made = ways([pictures])
+    made.costs[row.spec.uri] = Cost(row.cost, (0, 1, 1, 1, 1))
+    assert made.upper(pictures) == {"blocks": 2, "lr": 1e-4, "head_start": "probe"}
 
 
 def test_few_blocks_are_all_tuned(row):

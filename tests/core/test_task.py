@@ -101,6 +101,3 @@ def test_the_loss_is_cross_entropy_per_row():
     loss = task.loss(logits, y)
     torch.testing.assert_close(loss, torch.tensor([np.log(2), np.log(1 + np.exp(-2))], dtype=torch.float32))
     torch.testing.assert_close(task.loss(logits, y, weight=torch.tensor([3.0, 1.0])), 3 * loss)
-
-
-# -- data sets ---------------------------------------------------------------------------------------------------------
