@@ -92,7 +92,7 @@ def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer
     data, config, task = auto.search, auto.config, auto.search.task
     scores = [trial_score(trial, data, config) for trial in auto.trials]
     final, optimism = _honest_score(auto, chosen)
-    baseline = _strongest_baseline(auto.trials, scores)
+    baseline = _strongest_baseline(auto.trials, scores, chosen)
     run = Run(
         config={**dataclasses.asdict(config), "budget_seconds": auto.clock.budget, "version": __version__},
         task=dataclasses.asdict(task),
@@ -171,11 +171,12 @@ def _honest_score(auto: AutoFit, chosen: Trial) -> tuple[Score, float]:
     return (value - shift, low - shift, high - shift), shift
 
 
-def _strongest_baseline(trials: list[Trial], scores: list[Score | None]) -> dict[str, Any] | None:
+def _strongest_baseline(trials: list[Trial], scores: list[Score | None], chosen: Trial) -> dict[str, Any] | None:
+    """The best simple model beside the chosen one."""
     found = [
         (value[0], trial.candidate.name, value)
         for trial, value in zip(trials, scores, strict=True)
-        if value and trial.usable and TRANSFERS[trial.candidate.transfer].simplicity <= 1
+        if value and trial.usable and trial is not chosen and TRANSFERS[trial.candidate.transfer].simplicity <= 1
     ]
     if not found:
         return None
@@ -338,7 +339,7 @@ def _sentence(run: Run) -> str:
         "r2": f"{name} explains {value:.0%} of the variance of unseen rows",
         "entity_f1": f"{name} finds spans with an F1 of {value:.3f} in unseen sentences",
     }[metric]
-    if baseline and baseline["name"] != answer["trial"]:
+    if baseline and TRANSFERS[answer["transfer"]].simplicity > 1:
         gap = 100 * (value - baseline["score"][0])
         return f"{text}, {abs(gap):.1f} points {'more' if gap >= 0 else 'less'} than {baseline['name']}."
     tried = any(trial["source"] and trial["state"] == "done" for trial in run.trials)

@@ -28,6 +28,7 @@ WIDEST = 120  # columns used at most; also the width of a file or a pipe, which 
 MARKS = {"done": "[green]✓[/green]", "failed": "[red]✗[/red]"}
 ASCII = {"✓": "+", "✗": "x", "–": "-", "“": '"', "”": '"', "→": "->", "…": "...", "·": "-", "²": "2"}
 BASELINES = ("majority", "classical")
+WORTH_SAYING = 5e-4  # of a score, in its own unit
 IN_MEMORY = "stay in memory"  # a cache that cannot be written is worth a line that stays
 
 
@@ -313,9 +314,10 @@ class Screen:
         self._print(f"[bold]{escape(answer['trial'][:1].upper() + answer['trial'][1:])}[/bold]")
         for member in answer.get("members", []):
             self.facts("member", f"{member['weight']:.0%}  {escape(member['name'])}", always=True)
+        less = f", {answer['optimism']:.3f} taken off for the choice" if answer["optimism"] >= WORTH_SAYING else ""
         self.facts(
             metric_name(answer["metric"]),
-            f"[bold]{interval(answer['score'])}[/bold]  {answer['level']:.0%} interval, held-out rows",
+            f"[bold]{interval(answer['score'])}[/bold]  {answer['level']:.0%} interval, held-out rows{less}",
             always=True,
         )
         if answer.get("baseline"):
