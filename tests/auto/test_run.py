@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save_file
 
 from graft.auto import EFFORTS, AutoFit, Config, Listener, find_sources, tune
 from graft.core.errors import BudgetError, DataError, SourceError, UsageError
+from graft.core.ragged import flat
 from graft.core.registry import TRANSFERS
 from graft.core.store import Store
 from graft.core.types import Run
@@ -24,6 +25,7 @@ from graft.evaluate import cost
 from graft.evaluate.search import Trial
 from graft.history.history import History
 from graft.history.statistics import statistics
+from graft.testing import TOYS, toy_data
 from graft.transfer.base import load_transfer
 from graft.transfer.classical import Classical
 
@@ -261,6 +263,24 @@ def test_an_interrupted_run_goes_on_to_the_same_result(tiny_bert, tmp_path):
     assert [(t["name"], t["score"]) for t in run.trials] == [(t["name"], t["score"]) for t in wanted.trials]
     assert run.answer["score"] == wanted.answer["score"]
     assert np.array_equal(straight.outputs(data), resumed.outputs(data))
+
+
+@pytest.mark.parametrize("kind", TOYS)
+def test_runs_on_every_kind_of_data_go_on_after_an_interruption(kind, tmp_path):
+    data, options = toy_data(kind), {"methods": ("classical",), "folds": 2}
+    straight, wanted = fit(data, **options)
+
+    class Impatient(Listener):
+        def on_trial(self, trial: Trial, score):
+            if trial.candidate.transfer == "majority":
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, None, tmp_path, Impatient(), **options)
+    assert list(tmp_path.glob("*.npz"))
+    resumed, run = fit(data, None, tmp_path, **options)
+    assert [(t["name"], t["score"]) for t in run.trials] == [(t["name"], t["score"]) for t in wanted.trials]
+    assert np.array_equal(flat(straight.outputs(data)), flat(resumed.outputs(data)))
 
 
 # -- what is broken ----------------------------------------------------------------------------------------------------
