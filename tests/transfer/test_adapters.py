@@ -48,7 +48,8 @@ def shelf(tmp_path_factory):
         tiny_models.write_vocabulary(folder / "gpt2")
         with quiet():
             tf.GPT2Model(config).save_pretrained(folder / "gpt2")
-        tiny_models.image(folder / "resnet", "resnet")
+        for kind in ("resnet", "mobilenet_v2"):
+            tiny_models.image(folder / kind, kind)
     return folder
 
 
@@ -117,9 +118,9 @@ def check_merging(backbone, kind):
 
 
 @pytest.mark.parametrize("kind", RATES)
-@pytest.mark.parametrize("name", ["bert", "vit", "gpt2", "resnet", "image", "audio", "table", "text"])
+@pytest.mark.parametrize("name", ["bert", "vit", "gpt2", "resnet", "mobilenet_v2", "image", "audio", "table", "text"])
 def test_merging_changes_no_output_and_leaves_nothing_behind(name, kind, tiny_bert, tiny_vit, shelf):
-    folders = {"bert": tiny_bert, "vit": tiny_vit, "gpt2": shelf / "gpt2", "resnet": shelf / "resnet"}
+    folders = {"bert": tiny_bert, "vit": tiny_vit, **{key: shelf / key for key in ("gpt2", "resnet", "mobilenet_v2")}}
     if (name, kind) == ("text", "ia3"):  # peft scales no convolution over time
         with pytest.raises(UsageError, match="textcnn has no layer that ia3 can adapt; use finetune or probe"):
             Adapters(native("text"), kind=kind).fit(toy_data("text"))

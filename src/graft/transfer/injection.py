@@ -86,6 +86,10 @@ def inject(backbone: Backbone, layers: dict[str, nn.Module], config: Callable[[l
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says which way round it takes the matrices of GPT-2 to stand
         import_peft().inject_adapter_in_model(config(names), network, OWN)
+    for name, layer in layers.items():
+        if kernels is None and isinstance(layer, nn.Conv2d):  # MobileNet asks its convolutions how to pad for them
+            shape = {key: getattr(layer, key) for key in ("stride", "kernel_size", "dilation")}
+            vars(network.get_submodule(name)).update(shape)
     if kernels is not None:
         kernels.forget()
 
