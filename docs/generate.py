@@ -45,6 +45,12 @@ METRIC_WORDS = {
     "mae": "Mean absolute error, in the unit of the target.",
     "rmse": "Root of the mean squared error, in the unit of the target.",
     "spearman": "Rank correlation.",
+    "micro_f1": "F1 over all labels of all rows, with thresholds that other rows chose. It decides for several labels per row; "
+    "macro F1 where the most frequent label has more than ten times the rows of the rarest.",
+    "mean_average_precision": "Mean over labels of the area under precision and recall.",
+    "ranking_precision": "Of the true labels of a row, the share of true ones among those that are as likely.",
+    "subset_accuracy": "Share of rows all of whose labels are right.",
+    "hamming_loss": "Share of all labels of all rows that are wrong.",
 }
 WORDS = {
     "en": {
@@ -272,7 +278,12 @@ def scores() -> str:
 def metrics() -> str:
     """All metrics."""
     rows = [
-        (f"`{name}`", metric.kind, "larger" if metric.larger else "smaller", METRIC_WORDS.get(name, ""))
+        (
+            f"`{name}`",
+            metric.kind.replace(" ", ", "),
+            "larger" if metric.larger else "smaller",
+            METRIC_WORDS.get(name, ""),
+        )
         for name, metric in METRICS.items()
     ]
     introduction = (

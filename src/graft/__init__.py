@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from graft.core.task import Task
     from graft.core.types import Dataset, Features, ModelSpec, Ranking, Run
     from graft.data.load import load as load_data
-    from graft.estimators import AutoTransferClassifier, AutoTransferRegressor
+    from graft.estimators import AutoTransferClassifier, AutoTransferMultilabel, AutoTransferRegressor
     from graft.features import extract
     from graft.ranking.rank import rank
     from graft.relatedness.compare import compare
+    from graft.similarity import search
     from graft.sources.base import list_models, open_model
     from graft.transfer.base import load_transfer
     from graft.zero_shot.classifier import ZeroShot
 
 _WHERE = {
     "AutoTransferClassifier": "graft.estimators",
+    "AutoTransferMultilabel": "graft.estimators",
     "AutoTransferRegressor": "graft.estimators",
     "Dataset": "graft.core.types",
     "Features": "graft.core.types",
@@ -41,10 +43,12 @@ _WHERE = {
     "load_transfer": "graft.transfer.base",
     "open_model": "graft.sources.base",
     "rank": "graft.ranking.rank",
+    "search": "graft.similarity",
 }
 
 __all__ = [
     "AutoTransferClassifier",
+    "AutoTransferMultilabel",
     "AutoTransferRegressor",
     "Dataset",
     "Features",
@@ -61,6 +65,7 @@ __all__ = [
     "load_transfer",
     "open_model",
     "rank",
+    "search",
 ]
 
 

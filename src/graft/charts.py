@@ -275,6 +275,22 @@ def reliability(rows: Sequence[dict[str, Any]], words: dict[str, str]) -> Markup
     return _svg(*parts, label=words["label"], width=318, height=312, class_="chart")
 
 
+def precision_recall(points: Sequence[Sequence[Any]], words: tuple[str, str], label: str) -> Markup:
+    """Precision over recall, from (recall, precision) in order of recall."""
+    x, y = Scale(0, 1, 40, 240), Scale(0, 1, 170, 10)
+    parts: list[Markup] = []
+    for tick in (0.0, 0.5, 1.0):
+        parts.append(element("line", x1=40, x2=240, y1=y(tick), y2=y(tick), class_="grid"))
+        parts.append(element("text", f"{tick:g}", x=34, y=y(tick) + 4, text_anchor="end", class_="tick"))
+        parts.append(element("text", f"{tick:g}", x=x(tick), y=188, text_anchor="middle", class_="tick"))
+    drawn = [(finite(a), finite(b)) for a, b in points]
+    line = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in drawn if a is not None and b is not None)
+    parts.append(element("polyline", points=line, class_="line accent"))
+    parts.append(element("text", words[0], x=44, y=24, class_="name"))
+    parts.append(element("text", words[1], x=240, y=206, text_anchor="end", class_="tick"))
+    return _svg(*parts, label=label, width=260, height=212, class_="chart")
+
+
 def scatter(pairs: Sequence[Sequence[Any]], words: tuple[str, str], most: int = 1500) -> Markup:
     """Predicted over true values with the line where both are equal."""
     found = [(finite(pair[0]), finite(pair[1])) for pair in pairs if len(pair) > 1]

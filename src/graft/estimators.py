@@ -39,6 +39,8 @@ class _AutoTransfer(BaseEstimator):
         max_size: float | None = None,
         memory: str | int | None = None,
         ensemble: bool = False,
+        order: Sequence[Any] = (),
+        quantiles: Sequence[float] = (),
         cache: bool = True,
     ) -> None:
         self.budget = budget
@@ -52,6 +54,8 @@ class _AutoTransfer(BaseEstimator):
         self.max_size = max_size
         self.memory = memory
         self.ensemble = ensemble
+        self.order = order
+        self.quantiles = quantiles
         self.cache = cache
 
     def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
@@ -66,11 +70,13 @@ class _AutoTransfer(BaseEstimator):
             UsageError: There are no labels, or they do not fit the estimator.
         """
         X, y = self._rows(X, reset=True), self._targets(X, y)
-        data = X if isinstance(X, Dataset) else load(X if y is None else (X, y), task=self.kind)
-        if data.task.kind != self.kind:
+        kind = "ordinal" if len(self.order) else self.kind
+        data = X if isinstance(X, Dataset) else load(X if y is None else (X, y), task=kind, order=tuple(self.order))
+        if not data.task.served_by((self.kind,)):
             raise UsageError(f"{type(self).__name__} got a {data.task.kind} task")
         options = {field.name: getattr(self, field.name) for field in dataclasses.fields(Config)}
-        config = Config(**{**options, "models": tuple(self.models), "methods": tuple(self.methods)})
+        several = {name: tuple(getattr(self, name)) for name in ("models", "methods", "quantiles")}
+        config = Config(**{**options, **several})
         others = () if unlabelled is None else (load(unlabelled, labelled=False, like=data),)
         self.model_, self.run_ = AutoFit(data, config, Store() if self.cache else None, unlabelled=others).run()
         return self
@@ -136,6 +142,8 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
         max_size: Megabytes that the model may take on disk.
         memory: Bytes that the run may take, or text such as ``"2GiB"``.
         ensemble: Whether a mean of several ways may be returned, which takes the time and the room of all of them.
+        order: Classes from lowest to highest: near ones are then less wrong than far ones, and quadratic kappa decides.
+        quantiles: Of a regression: quantiles to predict beside the value; ``model_.predict_quantiles`` gives them.
         cache: Keep features on disk for the next run.
 
     Attributes:
@@ -161,19 +169,65 @@ class AutoTransferClassifier(ClassifierMixin, _AutoTransfer):
             check_classification_targets(y)
         super().fit(X, y, unlabelled=unlabelled)
         task = self.model_.task_
-        self.classes_ = np.asarray(task.classes, dtype=object) if y is None else np.unique(y)
+        own = np.asarray(self.order) if len(self.order) else None  # from lowest to highest, those without a row too
+        self.classes_ = np.asarray(task.classes, dtype=object) if y is None else np.unique(y) if own is None else own
         self.columns_ = task.encode(self.classes_)
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict classes (n,), as they were in ``y``."""
-        chances = self.predict_proba(X)
-        return self.classes_[chances.argmax(axis=1)]
+        outputs = self._outputs(X)  # says first whether it was fitted
+        winners = self.model_.task_.winners(outputs)
+        return self.classes_[np.argsort(self.columns_)[winners]]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Class probabilities (n, C), columns in the order of ``classes_``."""
         outputs = self._outputs(X)
         return outputs[:, self.columns_]
+
+
+class AutoTransferMultilabel(_AutoTransfer):
+    """The same for rows with several labels each: ``y`` holds lists of names, or is an array or frame (n, C) of 0 and 1.
+
+    ``predict`` gives 0 and 1 (n, C) int64 in the order of ``classes_``, ``predict_proba`` probabilities (n, C); ``score`` is
+    micro F1.
+
+    Example:
+        >>> from graft import AutoTransferMultilabel
+        >>> rows = [f"{what} {n}" for n in range(10) for what in ("cheap and warm", "cheap", "warm", "plain")]
+        >>> auto = AutoTransferMultilabel(budget="1m", methods=("classical",)).fit(rows, [["low", "hot"], ["low"], ["hot"], []] * 10)
+        >>> auto.classes_.tolist(), auto.predict(["warm 3"]).tolist()
+        (['hot', 'low'], [[1, 0]])
+    """
+
+    kind = "multilabel"
+
+    def fit(self, X: Any, y: Any = None, *, unlabelled: Any = None) -> Self:
+        """Choose, train and check a model; ``y`` is None where X carries the labels."""
+        super().fit(X, y, unlabelled=unlabelled)
+        self.classes_ = np.asarray(self.model_.task_.classes, dtype=object)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Which labels each row has: 0 and 1 (n, C)."""
+        given: np.ndarray = self.model_.task_.encode(super().predict(X)).astype(np.int64)
+        return given
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each label (n, C), columns in the order of ``classes_``."""
+        return self._outputs(X)
+
+    def score(self, X: Any, y: Any) -> float:
+        """Micro F1 of labels (n,) of names, or (n, C) of 0 and 1."""
+        rows = self._targets(X, y)
+        rows = rows[list(self.classes_)] if hasattr(rows, "columns") else rows
+        truth = self.model_.task_.encode(rows) if isinstance(rows, list) else np.asarray(rows)
+        given = self.predict(X)
+        return float(2 * (truth * given).sum() / max(1, truth.sum() + given.sum()))
+
+    def _targets(self, X: Any, y: Any) -> Any:
+        del X
+        return list(y) if isinstance(y, list | tuple) or (y is not None and np.ndim(y) < 2) else y
 
 
 class AutoTransferRegressor(RegressorMixin, _AutoTransfer):

@@ -117,7 +117,8 @@ def batch_budget(backbone: Backbone, batch_tokens: int | None) -> int:
     """Tokens, pictures or rows of one batch: those that are asked for, or those that are fastest."""
     if batch_tokens is not None and batch_tokens < 1:
         raise UsageError(f"batch_tokens must be 1 or more, not {batch_tokens}")
-    return batch_tokens or BATCHES.get(backbone.spec.modality, PICTURES)
+    own: int | None = getattr(backbone, "batch_tokens", None)
+    return batch_tokens or own or BATCHES.get(backbone.spec.modality, PICTURES)
 
 
 def agreement(backbone: Backbone, encoded: list[Any]) -> float:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -18,13 +19,17 @@ import numpy as np
 from graft.core.errors import DataError, GraftError, OutputError, SourceError, UsageError
 from graft.core.task import Task
 from graft.core.types import Dataset
+from graft.data import boxes_written
 from graft.data.load import load
 from graft.data.stream import stream
+from graft.data.table_codes import unseen
 from graft.data.written import FORMS, form_of
-from graft.evaluate.metrics import evaluate, held, per_class
+from graft.evaluate.metrics import evaluate, held, mean_of, per_class
 from graft.features import encode
 from graft.sources.base import Backbone, open_model
 from graft.transfer.base import BLOCK, SENTENCES, BaseTransfer, load_transfer
+
+PICTURES = 256  # of a detection that are predicted at a time
 
 
 def predict_file(
@@ -36,12 +41,26 @@ def predict_file(
     overwrite: bool = False,
     coverage: float | None = None,
     form: str | None = None,
+    notes: list[str] | None = None,
 ) -> list[tuple[int, str]]:
     """Write the predictions of a run for a file as CSV: ``prediction``, then ``p_<class>``.
 
+    Several labels of a row are joined by the separator of the training data, ``|`` where they were lists or columns.
+
     Tagged sentences are written as JSON lines with spans, as columns or as a page, see ``form``.
+    Quantiles of a regression, where it has them, come last (``q0.05``).
     With a coverage, ``set`` (classes between ``|``, the likeliest first), or ``low`` and ``high``, follow the prediction.
     Every input row gives one output row, in order; memory does not grow with the file.
+
+    Args:
+        run: Folder that ``graft fit`` wrote.
+        data: File or folder.
+        out: File to write; None for standard output.
+        encoding: Of text files.
+        overwrite: Whether the file may exist.
+        coverage: Share of rows whose truth sets or intervals are to hold.
+        form: Of tagged sentences: how they are written.
+        notes: Filled with what was noticed of the rows as a whole: categories that training did not see.
 
     Returns:
         Rows that could not be read: (0-based number, reason).
@@ -55,6 +74,10 @@ def predict_file(
     if out is not None:
         check_out(out, overwrite=overwrite)
     model = load_transfer(run)
+    if model.task_.is_detection:
+        if coverage is not None:
+            raise UsageError("boxes have no sets of classes", hint="leave --coverage out")
+        return _box_file(model, data, out, encoding=encoding, form=boxes_written.form_of(out, form))
     if model.task_.is_tagging:
         if coverage is not None:
             raise UsageError("tagged words have no sets of classes", hint="leave --coverage out")
@@ -62,6 +85,7 @@ def predict_file(
     if form not in {None, "csv"}:
         raise UsageError(f"a {model.task_.kind} is not written as {form}", hint="leave --format out")
     columns = _columns(model, coverage)
+    strange: dict[str, Counter[str]] = {}
     bad: list[tuple[int, str]] = []
     chunks = stream(data, model.recipe_, chunk=BLOCK, encoding=encoding)
     first = next(chunks, None)  # a file that cannot be read is said before anything is written
@@ -72,9 +96,24 @@ def predict_file(
             bad += chunk.bad
             rows = {number: [""] * len(columns) for number, _ in chunk.bad}
             if len(chunk.data):
+                _count(strange, model, chunk.data)
                 rows |= dict(zip(chunk.row_numbers.tolist(), _cells(model, chunk.data, coverage), strict=True))
             writer.writerows(rows[number] for number in sorted(rows))
+    for name, levels in strange.items() if notes is not None else ():
+        few = ", ".join(map(repr, sorted(levels)[:5])) + (f" and {len(levels) - 5} more" if len(levels) > 5 else "")
+        notes.append(f"column {name!r} has categories that training did not see: {few} ({sum(levels.values())} row(s))")
     return bad
+
+
+def _count(strange: dict[str, Counter[str]], model: BaseTransfer, data: Dataset) -> None:
+    """Add up categories that are unknown to the model."""
+    known = getattr(model, "codes_", None) or getattr(model, "vectors_", None)
+    if model.task_.modality != "table" or not hasattr(known, "levels"):
+        return
+    columns = data.take()
+    for name, levels in unseen(known.levels, columns).items():
+        counts = Counter(columns[name].tolist())
+        strange.setdefault(name, Counter()).update({level: counts[level] for level in levels})
 
 
 def _tag_file(model: BaseTransfer, data: str, out: Path | None, *, encoding: str, form: str) -> list[tuple[int, str]]:
@@ -104,20 +143,50 @@ def _tag_file(model: BaseTransfer, data: str, out: Path | None, *, encoding: str
     return bad
 
 
+def _box_file(model: BaseTransfer, data: str, out: Path | None, *, encoding: str, form: str) -> list[tuple[int, str]]:
+    """Write the boxes of pictures in their order."""
+    bad: list[tuple[int, str]] = []
+    chunks = stream(data, model.recipe_, chunk=PICTURES, encoding=encoding)
+    first = next(chunks, None)
+    with writing(out) as file:
+        writer = boxes_written.BoxWriter(file, form, model.task_, data)
+        for chunk in chain([first] if first is not None else [], chunks):
+            bad += chunk.bad
+            outputs = model.outputs(chunk.data) if len(chunk.data) else []
+            found = {int(number): place for place, number in enumerate(chunk.row_numbers)}
+            reasons = dict(chunk.bad)
+            for number in sorted([*reasons, *found]):
+                if number in reasons:
+                    writer.unreadable(number, reasons[number])
+                else:
+                    place = np.array([found[number]])
+                    writer.pictures([number], chunk.data.select(place), outputs[place])
+        writer.end()
+    return bad
+
+
 def _columns(model: BaseTransfer, coverage: float | None) -> list[str]:
     names = [f"p_{name}" for name in model.task_.classes]
+    if model.spread_ is not None:
+        names = [f"q{value:g}" for value in model.spread_.quantiles]
     if coverage is None:
         return ["prediction", *names]
-    model.region(np.empty((0, len(names)) if names else 0), coverage)  # raises before anything is written
-    return ["prediction", *(["set"] if names else ["low", "high"]), *names]
+    shape = (0, model.task_.outputs) if model.task_.classes else 0
+    model.region(np.empty(shape), coverage)  # raises before anything is written
+    return ["prediction", *(["set"] if model.task_.classes else ["low", "high"]), *names]
 
 
 def _cells(model: BaseTransfer, data: Dataset, coverage: float | None) -> list[list[str]]:
     outputs, task = model.outputs(data), model.task_
     labels = task.decode(outputs)
-    region = None if coverage is None else model.region(outputs, coverage)
+    if task.is_multilabel:
+        mark = task.separator or "|"
+        return [[mark.join(some), *(f"{p:.6f}" for p in row)] for some, row in zip(labels, outputs, strict=True)]
+    region = None if coverage is None else model.region(outputs, coverage, data)
     if not task.is_classification:
         ends = [[]] * len(labels) if region is None else region.tolist()
+        if model.spread_ is not None:
+            ends = [[*pair, *row] for pair, row in zip(ends, model.quantiles(data, outputs).tolist(), strict=True)]
         return [[f"{value:.8g}" for value in (label, *pair)] for label, pair in zip(labels, ends, strict=True)]
     held = (
         [[]] * len(labels) if region is None else [[_set(task, p, one)] for p, one in zip(outputs, region, strict=True)]
@@ -206,10 +275,19 @@ def _evaluate_run(
         model.task_, table.y, outputs, groups=table.groups if table.task.is_tagging else None, level=level
     )
     facts = {"name": str(run), "data": table.name, "rows": len(table), "metrics": metrics, "notes": list(table.notes)}
-    if table.task.is_tagging:
-        return facts | {"per_class": per_class(model.task_, table.y, outputs)}
+    if table.task.is_ragged or table.task.is_multilabel:
+        if coverage is not None:
+            model.region(outputs, coverage)  # says why there is none
+        return facts | {
+            "per_class": per_class(model.task_, table.y, outputs),
+            "unit": "spans" if table.task.is_tagging else "boxes" if table.task.is_detection else "rows",
+        }
+    spread = model.spread_
+    if spread is not None:
+        metrics["pinball_loss"] = mean_of(spread.judged(model, table, outputs), level=level)
+    coverage = coverage or (spread.level if spread is not None and spread.level else None)
     if coverage is not None:
-        metrics |= held(model.task_, table.y, model.region(outputs, coverage), level=level)
+        metrics |= held(model.task_, table.y, model.region(outputs, coverage, table), level=level)
     return {"name": str(run), "data": table.name, "rows": len(table), "metrics": metrics, "notes": list(table.notes)}
 
 

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graft import __version__
-from graft.core.ragged import lengths
+from graft.core.boxes import CLASS, SURE
+from graft.core.ragged import flat, lengths
 from graft.core.registry import MODALITIES, TRANSFERS
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import environment
 from graft.core.spans import span_counts, types_of
 from graft.core.types import Dataset, RankRow, Run
+from graft.data.bands import shown
+from graft.data.picture_sizes import sizes
 from graft.data.series_rows import as_picture as series_picture
 from graft.data.series_rows import filled
 from graft.data.spectrogram import as_picture, log_mel
@@ -24,9 +27,11 @@ from graft.evaluate.metrics import confusion, evaluate, per_class, reliability
 from graft.evaluate.passes import Passes, stacked
 from graft.evaluate.search import Trial
 from graft.evaluate.selection import selected_score
+from graft.nn import box_metrics
 from graft.nn.calibration import fit_temperature
 from graft.nn.heads import to_outputs
-from graft.trust.audit import audit_sentences, hardest, mislabelled
+from graft.trust.audit import audit_sentences, hardest, label_sentences, mislabelled
+from graft.trust.boxes import box_sentences, counted, drawn, hard_pictures
 from graft.trust.guard import Verdict
 from graft.trust.spans import error_sentences, hard_sentences, span_errors
 
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from graft.auto import AutoFit, Config
     from graft.transfer.base import BaseTransfer
 
+PICTURES, DRAWN = 8, 320  # pictures that are drawn with boxes, and their longer side
 SHOWN = 20  # rows in the tables of hard and doubtful rows
 Score = tuple[float, float, float]
 
@@ -54,6 +60,15 @@ def data_facts(data: Dataset) -> dict[str, Any]:
         facts["per_class"] = dict(zip(types_of(data.task.classes), spans.tolist(), strict=True))
         facts["facts"]["words"] = int(lengths(data.y).sum())
         facts["example"].append(("spans", in_brackets(data.take(slice(0, 1))[0], data.labels[0])))
+    elif data.task.is_detection:
+        kinds = flat(data.y)[:, CLASS].astype(int) if any(map(len, data.y)) else np.zeros(0, int)
+        facts["per_class"] = dict(
+            zip(data.task.classes, np.bincount(kinds, minlength=data.task.outputs).tolist(), strict=True)
+        )
+        facts["facts"]["objects"] = len(kinds)
+        facts["example"].append(("boxes", counted(data.task, data.y[0])))
+    elif data.task.is_multilabel:
+        facts["per_class"] = dict(zip(data.task.classes, data.y.sum(axis=0).astype(int).tolist(), strict=True))
     elif data.task.is_classification:
         counts = np.bincount(data.y, minlength=data.task.outputs)
         facts["per_class"] = dict(zip(data.task.classes, counts.tolist(), strict=True))
@@ -123,6 +138,8 @@ def make_run(auto: AutoFit, chosen: Trial, verdict: Verdict, model: BaseTransfer
         environment=environment(),
     )
     _judge(run, auto, chosen)
+    if model.spread_ is not None:
+        run.metrics["quantiles"] = {"values": list(model.spread_.quantiles), **model.spread_.measured}
     spec = chosen.candidate.spec
     run.answer = {
         "decision": "transfer" if chosen.candidate.transfers else "simpler",
@@ -204,6 +221,15 @@ def _judge(run: Run, auto: AutoFit, chosen: Trial) -> None:
         run.metrics["hardest"] = [_row(item, data.select(rows)) for item in hard_ones]
         run.audit = {"sentences": error_sentences(span_errors(task, y, outputs))}
         return
+    if task.is_detection:
+        _judge_boxes(run, data.select(rows), y, outputs)
+        return
+    if task.is_multilabel:
+        run.metrics["per_class"] = per_class(task, y, outputs)
+        hard = hardest(task, y, outputs, top=SHOWN)
+        run.metrics["hardest"] = [_row(item, data.select(rows)) for item in hard]
+        run.audit = {"sentences": label_sentences(task, y, outputs)}
+        return
     if not task.is_classification:
         truth, guess = task.decode(y), task.decode(outputs)
         some = evenly_spaced(len(rows), 500)
@@ -221,6 +247,21 @@ def _judge(run: Run, auto: AutoFit, chosen: Trial) -> None:
     run.audit = {"sentences": audit_sentences(task, y, outputs)}
 
 
+def _judge_boxes(run: Run, data: Dataset, y: np.ndarray, outputs: np.ndarray) -> None:
+    """Tables, curves and pictures of boxes, at the thresholds that the model that is returned has too."""
+    least = box_metrics.thresholds(y, outputs, data.task.outputs, SURE)
+    task = dataclasses.replace(data.task, thresholds=least)
+    run.metrics["per_class"] = per_class(task, y, outputs)
+    found = zip(task.classes, box_metrics.matches(y, outputs, (0.5,)), strict=False)
+    run.metrics["precision_recall"] = {name: box_metrics.curve(one) for name, one in found if one.objects.any()}
+    run.metrics["hardest"] = []
+    for item in hard_pictures(task, y, outputs, PICTURES):
+        one = data.select(np.array([item["row"]]))
+        picture = drawn(one.take()[0], y[item["row"]], item.pop("given"), sizes(one)[0], DRAWN)
+        run.metrics["hardest"].append(_row(item, data) | {"thumbnail": _thumbnail(picture, DRAWN)})
+    run.audit = {"sentences": box_sentences(task, y, outputs)}
+
+
 def _row(item: Any, data: Dataset) -> dict[str, Any]:
     """A doubtful row with what a person needs to judge it."""
     facts = dataclasses.asdict(item) if dataclasses.is_dataclass(item) else dict(item)
@@ -231,7 +272,7 @@ def _row(item: Any, data: Dataset) -> dict[str, Any]:
         facts["line"] = int(data.line_of[storage])
     example = data.take(slice(position, position + 1))
     if data.task.modality == "image":
-        facts["thumbnail"] = _thumbnail(example[0])
+        facts["thumbnail"] = _thumbnail(shown(example[0]))
     elif data.task.modality == "audio":
         values = log_mel(example[0].samples, example[0].rate)
         facts["thumbnail"] = _thumbnail(as_picture(values, values.min(), values.max()))
@@ -250,11 +291,11 @@ def _row(item: Any, data: Dataset) -> dict[str, Any]:
     return facts
 
 
-def _thumbnail(picture: np.ndarray) -> str:
+def _thumbnail(picture: np.ndarray, side: int = 96) -> str:
     from PIL import Image
 
     image = Image.fromarray(picture)
-    image.thumbnail((96, 96))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
     image.save(buffer, format="JPEG", quality=80)
     return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode("ascii")
@@ -274,7 +315,8 @@ def _split_facts(auto: AutoFit) -> dict[str, Any]:
 
 
 def _left_out(auto: AutoFit) -> list[str]:
-    return [f"{spec.name} was not considered: {reason}" for spec, reason in auto.left_out]
+    said = [f"{spec.name}: {note}" for spec, note in auto.noticed]
+    return [*said, *(f"{spec.name} was not considered: {reason}" for spec, reason in auto.left_out)]
 
 
 def _rank_row(row: RankRow, apart: bool | None) -> dict[str, Any]:
@@ -336,7 +378,10 @@ def _sentence(run: Run) -> str:
     text = {
         "accuracy": f"{name} gets {value:.1%} of unseen rows right",
         "macro_f1": f"{name} reaches a macro F1 of {value:.3f} on unseen rows",
+        "quadratic_kappa": f"{name} reaches a quadratic kappa of {value:.3f} on unseen rows",
         "r2": f"{name} explains {value:.0%} of the variance of unseen rows",
+        "micro_f1": f"{name} finds labels with an F1 of {value:.3f} in unseen rows",
+        "map": f"{name} reaches a mAP of {value:.3f} in unseen pictures",
         "entity_f1": f"{name} finds spans with an F1 of {value:.3f} in unseen sentences",
     }[metric]
     if baseline and TRANSFERS[answer["transfer"]].simplicity > 1:

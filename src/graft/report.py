@@ -352,8 +352,9 @@ def _code(value: Any) -> Markup:
 
 def _purpose(modality: str, kind: str) -> str | None:
     """What the hub calls the task."""
-    if kind == "tagging":
-        return "token-classification"
+    if kind in {"tagging", "detection"}:
+        return "token-classification" if kind == "tagging" else "object-detection"
+    kind = "classification" if kind == "ordinal" else kind
     return f"{'tabular' if modality in {'table', 'counts'} else modality}-{kind}" if modality and kind else None
 
 

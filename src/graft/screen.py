@@ -27,7 +27,7 @@ Score = tuple[float, float, float]
 WIDEST = 120  # columns used at most; also the width of a file or a pipe, which have none of their own
 MARKS = {"done": "[green]✓[/green]", "failed": "[red]✗[/red]"}
 ASCII = {"✓": "+", "✗": "x", "–": "-", "“": '"', "”": '"', "→": "->", "…": "...", "·": "-", "²": "2"}
-BASELINES = ("majority", "classical")
+BASELINES = ("majority", "classical", "boosting")
 WORTH_SAYING = 5e-4  # of a score, in its own unit
 IN_MEMORY = "stay in memory"  # a cache that cannot be written is worth a line that stays
 
@@ -39,7 +39,8 @@ def interval(score: Sequence[float] | None) -> str:
 
 def metric_name(metric: str) -> str:
     """What a metric is called in a sentence."""
-    return metric.replace("_", " ").replace("r2", "R²")
+    boxes = {"map": "mAP@[.5:.95]", "map50": "mAP@.5", "map75": "mAP@.75"}
+    return boxes.get(metric) or metric.replace("_", " ").replace("r2", "R²")
 
 
 def duration(seconds: float | None) -> str:
@@ -201,6 +202,8 @@ class Screen:
         self.heading("Data")
         what = f"{len(task.classes)} classes" if task.is_classification else "a number"
         what = f"spans of {len(task.classes) // 2} type(s)" if task.is_tagging else what
+        what = f"any of {len(task.classes)} labels" if task.is_multilabel else what
+        what = f"boxes of {len(task.classes)} class(es)" if task.is_detection else what
         self.line(
             f"{escape(data.name)}: {len(data):,} rows, {task.modality} → {what} in “{escape(task.target)}”, "
             f"judged by {metric_name(task.metric)}"

@@ -46,7 +46,8 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:  # noqa: PLR0911  (
 
     Args:
         kind: ``"text"`` (two classes), ``"imbalanced"`` (three classes of texts, judged by macro F1), ``"image"``,
-            ``"audio"``, ``"sequence"`` (DNA), ``"series"``, ``"table"``, ``"counts"``, ``"regression"`` or ``"tagging"``.
+            ``"audio"``, ``"sequence"`` (DNA), ``"series"``, ``"table"``, ``"counts"``, ``"regression"``, ``"tagging"`` or
+            ``"multilabel"``.
         rows: How many.
 
     Example:
@@ -54,6 +55,10 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:  # noqa: PLR0911  (
         'macro_f1'
     """
     rng = np.random.default_rng(0)
+    if kind == "multilabel":
+        names = ("good", "kind", "new")
+        texts = [" ".join([TOPICS[i % 3], *(n for n in names if rng.random() < 0.4), f"n{i}"]) for i in range(rows)]
+        return load((texts, [[name for name in names if name in text.split()] for text in texts]))
     if kind == "tagging":
         return load(_toy_sentences(rng, rows), task="tagging")
     if kind in ("text", "imbalanced"):
@@ -93,6 +98,9 @@ def toy_data(kind: str = "text", rows: int = 48) -> Dataset:  # noqa: PLR0911  (
         return load((csr_matrix(X), np.where(y, "good", "bad").tolist()))
     X = rng.normal(size=(rows, 4))
     value = 2 * X[:, 0] - X[:, 1]
+    if kind == "ordinal":
+        grades = np.array(["low", "middle", "high"])[np.digitize(value, [-1, 1])]
+        return load((X, grades.tolist()), order=("low", "middle", "high"))
     return load((X, value if kind == "regression" else np.where(value > -0.5, "high", "low").tolist()))
 
 
@@ -110,6 +118,29 @@ def _toy_sentences(rng: np.random.Generator, rows: int) -> tuple[list[list[str]]
         X.append(words)
         y.append(tags)
     return X, y
+
+
+def toy_boxes(rows: int = 12, seed: int = 0) -> Dataset:
+    """Pictures of 64 x 48 px with red squares and blue bars on grey, and their boxes; every sixth shows nothing.
+
+    Example:
+        >>> toy_boxes().task.classes
+        ('bar', 'square')
+    """
+    rng = np.random.default_rng(seed)
+    X, y = [], []
+    for row in range(rows):
+        picture = rng.integers(110, 140, (48, 64, 3), dtype=np.uint8)
+        objects: list[dict[str, Any]] = []
+        for number in range(0 if row % 6 == 5 else 1 + row % 2):
+            kind = int(rng.integers(2))
+            wide, high = ((16, 8), (14, 14))[kind]
+            left, top = int(rng.integers(32 * number, 32 * number + 33 - wide)), int(rng.integers(0, 49 - high))
+            picture[top : top + high, left : left + wide] = ((30, 40, 200), (220, 30, 30))[kind]
+            objects.append({"label": ("bar", "square")[kind], "box": [left, top, left + wide, top + high]})
+        X.append(picture)
+        y.append(objects)
+    return load((X, y), task="detection")
 
 
 def toy_sources(data: Dataset) -> list[Backbone]:
@@ -158,7 +189,7 @@ def check_transfer(
     cls = TRANSFERS[transfer] if isinstance(transfer, str) else transfer
     for data in [dataset] if dataset is not None else map(toy_data, TOYS):
         arguments = dict(settings)
-        if data.task.kind not in cls.kinds:
+        if not data.task.served_by(cls.kinds):
             continue
         if cls.needs_source:
             toys = [source] if source is not None else [toy for toy in toy_sources(data) if not cls.fits(toy.spec)]
@@ -212,14 +243,16 @@ def _world(data: Dataset, source: Any) -> tuple[Any, ...]:
 
 
 def _check_outputs(outputs: np.ndarray, data: Dataset, what: str) -> None:
-    shape = (len(data), data.task.outputs) if data.task.is_classification else (len(data),)
+    shape = (len(data), data.task.outputs) if data.task.has_columns else (len(data),)
     assert outputs.shape == shape, f"{what}: outputs have the shape {outputs.shape}, not {shape}"
     if data.task.is_tagging:
         words = [len(sentence.starts) for sentence in data.take()]
         assert lengths(outputs).tolist() == words, f"{what}: outputs are not one row per word"
         outputs = flat(outputs)
     assert np.isfinite(outputs).all(), f"{what}: outputs are not finite"
-    if data.task.classes:
+    if data.task.is_multilabel:
+        assert ((outputs >= 0) & (outputs <= 1)).all(), f"{what}: probabilities below 0 or above 1"
+    elif data.task.classes:
         sums = outputs.sum(axis=1)
         assert np.allclose(sums, 1, atol=1e-5), f"{what}: probabilities sum to {sums.min():.6f} … {sums.max():.6f}"
         assert (outputs >= 0).all(), f"{what}: negative probabilities"
@@ -392,4 +425,4 @@ def _parameters(modules: list[torch.nn.Module]) -> Iterator[torch.nn.Parameter]:
         yield from module.parameters()
 
 
-__all__ = ["TOYS", "check_score", "check_source", "check_transfer", "toy_data", "toy_sources"]
+__all__ = ["TOYS", "check_score", "check_source", "check_transfer", "toy_boxes", "toy_data", "toy_sources"]

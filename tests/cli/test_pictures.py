@@ -65,3 +65,24 @@ def test_missing_picture_folder(graft, pictures, name):
 
 def test_pictures_for_a_model_of_texts(graft, run, pictures):
     graft("predict", run, pictures).fails(3, "images cannot be read by a model of text")
+
+
+def test_pictures_of_five_channels_are_fitted_and_others_refused(graft, here):
+    rng = np.random.default_rng(0)
+    for i in range(20):
+        picture = rng.integers(0, 900, (12, 14, 5)).astype(np.uint16)
+        picture[..., 4] += 800 * (i % 2)
+        path = here / "scenes" / ("wet" if i % 2 else "dry") / f"{i:02d}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, picture, allow_pickle=False)
+    graft("fit", "scenes", "--out", "run", *QUICK).works("Answer")
+    run = json.loads((here / "run" / "run.json").read_text())
+    assert any("5 channel(s)" in note for note in run["data"]["notes"])
+    (here / "new").mkdir()
+    np.save(here / "new" / "a.npy", picture, allow_pickle=False)
+    np.save(here / "new" / "b.npy", picture[..., :2], allow_pickle=False)
+    done = graft("predict", "run", "new", "--out", "p.csv")
+    rows = list(csv.DictReader((here / "p.csv").read_text().splitlines()))
+    assert [row["prediction"] for row in rows] == ["wet", ""]
+    (said,) = done.err.strip().splitlines()
+    assert "b.npy: 2 channels, 5 are read" in said

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from cli.conftest import QUICK
 from conftest import save_tones
+from sources import tiny_models as tiny
 
 from graft.data.load import load
 from graft.transfer.classical import Classical
@@ -82,6 +83,21 @@ def test_a_source_made_of_sounds_is_ranked(graft, sounds, here, objective, name)
     assert record["objective"] == name
     assert "data:image/png" in (here / "source" / "report.html").read_text()
     graft("rank", sounds, "--models", "source").works("sounds-" + name)
+
+
+@pytest.mark.usefixtures("short_trainings")
+def test_a_source_of_pictures_is_ranked_fitted_and_used_on_sounds(graft, here, monkeypatch):
+    save_tones(here / "sounds", 16, seconds=0.1)
+    tiny.image(here / "many" / "vit", "vit")
+    monkeypatch.setenv("GRAFT_MODELS", str(here / "many"))
+    graft("rank", "sounds").works("vit on spectrograms")
+    graft("models", "--modality", "audio").works("spectrogram:hf:")
+    done = graft("fit", "sounds", "--methods", "probe", "--folds", 1, "--quiet", "--budget", "1h", "--out", "run")
+    assert done.code == 0, done.err
+    run = json.loads((here / "run" / "run.json").read_text())
+    assert "vit on spectrograms" in run["answer"]["trial"]
+    graft("predict", "run", "sounds", "--out", "p.csv").works()
+    assert len((here / "p.csv").read_text().splitlines()) == 17
 
 
 @pytest.mark.data

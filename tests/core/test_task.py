@@ -101,3 +101,29 @@ def test_the_loss_is_cross_entropy_per_row():
     loss = task.loss(logits, y)
     torch.testing.assert_close(loss, torch.tensor([np.log(2), np.log(1 + np.exp(-2))], dtype=torch.float32))
     torch.testing.assert_close(task.loss(logits, y, weight=torch.tensor([3.0, 1.0])), 3 * loss)
+
+
+# -- classes with an order ---------------------------------------------------------------------------------------------
+
+
+def test_an_order_is_named_or_that_of_numbers():
+    named = Task.infer(np.array(["high", "low"]), modality="text", classes=("low", "medium", "high"))
+    assert (named.kind, named.classes, named.metric) == ("ordinal", ("low", "medium", "high"), "quadratic_kappa")
+    assert Task.infer(np.array([10, 9, 2]), modality="text", kind="ordinal").classes == ("2", "9", "10")
+    assert named.encode(["low", "high"]).tolist() == [0, 2]
+    for values, kind, classes, text in (
+        (["low", "high"], "ordinal", (), "no order of their own"),
+        (["low", "high"], None, ("low", "middle"), "'high' of 'label' is not in the order"),
+        (["low", "low"], None, ("low", "low"), "is no order"),
+    ):
+        with pytest.raises(DataError, match=text):
+            Task.infer(np.array(values), modality="text", kind=kind, classes=classes)
+
+
+def test_ordered_classes_are_answered_by_the_median_and_served_by_what_serves_classes():
+    task = Task("ordinal", "table", ("a", "b", "c"), "quadratic_kappa")
+    chances = np.array([[0.4, 0.2, 0.4], [0.6, 0.0, 0.4], [0.1, 0.2, 0.7]])
+    assert task.decode(chances).tolist() == ["b", "a", "c"]
+    assert task.is_classification
+    assert task.served_by(("classification",))
+    assert not Task("classification", "table", ("a", "b")).served_by(("ordinal",))

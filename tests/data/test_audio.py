@@ -79,6 +79,8 @@ def test_arrays_of_every_kind():
         (encoded(np.stack([tone(), -tone()], axis=1), subtype="FLOAT"), "its channels cancel each other out"),
         (encoded(tone(seconds=0.01)), "too short: 0.010 s, one frame has 0.025 s"),
         (encoded(np.zeros(0)), "too short"),
+        (encoded(tone()[1:2]), "too short: 0.000 s, one frame has 0.025 s"),
+        ((tone()[1:2], 8000), "too short: 0.000 s"),
         (encoded(np.array([np.nan] * 8000), subtype="FLOAT"), "not finite"),
         ((np.zeros((4, 5, 6)), 8000), "an array of shape"),
         ((np.array(["a"]), 8000), "an array of shape"),

@@ -34,14 +34,15 @@ def test_pairs():
     assert found.inputs == ("question1", "question2")
 
 
-def test_tables_leave_identifiers_and_free_text_out():
+def test_tables_leave_identifiers_out_and_read_free_text():
+    ages = [i % 30 for i in N]
     found = guess(
-        table(PassengerId=N, name=NAMES, sex=CLASSES, age=N, fare=[i / 3 for i in N], hole=[""] * 40, label=CLASSES),
+        table(PassengerId=N, name=NAMES, sex=CLASSES, age=ages, fare=[i / 3 for i in N], hole=[""] * 40, label=CLASSES),
         where="f",
     )
     assert found.modality == "table"
-    assert found.kinds == {"sex": "category", "age": "number", "fare": "number"}
-    assert any("PassengerId, name, hole" in note for note in found.notes)
+    assert found.kinds == {"name": "text", "sex": "category", "age": "number", "fare": "number"}
+    assert any("PassengerId, hole" in note for note in found.notes)
 
 
 def test_image_paths():

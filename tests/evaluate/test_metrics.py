@@ -92,7 +92,7 @@ def test_order_of_rows_and_of_classes_does_not_matter(name):
 def test_evaluate_holds_the_value_and_repeats_itself(task, made):
     y, outputs = made()
     result = evaluate(task, y, outputs, seed=3)
-    assert set(result) == {name for name, metric in METRICS.items() if metric.kind == task.kind}
+    assert set(result) == {name for name, metric in METRICS.items() if metric.suits(task)}
     assert next(iter(result)) == task.metric
     for name, (value, low, high) in result.items():
         assert value == pytest.approx(score(task, y, outputs, metric=name))
@@ -171,3 +171,17 @@ def test_refuses_outputs_that_cannot_be_scored(y, outputs, word):
 def test_refuses_a_metric_of_another_task():
     with pytest.raises(UsageError, match="accuracy"):
         score(THREE, *classes(), metric="r2")
+
+
+def test_ordered_classes_are_judged_by_their_ranks():
+    y, p = classes()
+    task = Task("ordinal", "text", ("a", "b", "c"), "quadratic_kappa")
+    found, said = evaluate(task, y, p), task.winners(p)
+    assert next(iter(found)) == "quadratic_kappa"
+    assert found["quadratic_kappa"][0] == pytest.approx(reference.cohen_kappa_score(y, said, weights="quadratic"))
+    assert found["rank_error"][0] == pytest.approx(np.abs(y - said).mean())
+    assert found["accuracy"][0] == pytest.approx((y == said).mean())
+    weight = np.random.default_rng(0).integers(0, 4, len(y))
+    kappa = METRICS["quadratic_kappa"].prepare(task, y, p)(weight[None].astype(float))[0]
+    assert kappa == pytest.approx(reference.cohen_kappa_score(y, said, weights="quadratic", sample_weight=weight))
+    assert confusion(task, y, p).sum(axis=0).tolist() == np.bincount(said, minlength=3).tolist()

@@ -163,3 +163,32 @@ def clip(folder: Path, *, seed: int = 0) -> Path:
     facts |= {"do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.6, 0.7]}
     (folder / "preprocessor_config.json").write_text(json.dumps(facts))
     return folder
+
+
+def audio(folder: Path, kind: str, **options) -> Path:
+    """An encoder of waves (wav2vec2, hubert, wavlm), AST or Whisper, with its feature extractor."""
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    waves = small | {
+        "conv_dim": (8, 8), "conv_kernel": (40, 4), "conv_stride": (40, 4), "num_conv_pos_embeddings": 8,
+        "num_feat_extract_layers": 2, "num_conv_pos_embedding_groups": 2, "max_bucket_distance": 20, "num_buckets": 8,
+        "apply_spec_augment": True, "mask_time_length": 2, "layerdrop": 0.5,
+    }  # fmt: skip
+    extractor = tf.Wav2Vec2FeatureExtractor(sampling_rate=16_000, do_normalize=True)
+    if kind == "audio-spectrogram-transformer":
+        config: tf.PreTrainedConfig = tf.ASTConfig(**small, patch_size=8, frequency_stride=8, time_stride=8,
+                                                   max_length=64, num_mel_bins=16)  # fmt: skip
+        extractor = tf.ASTFeatureExtractor(num_mel_bins=16, max_length=64)
+    elif kind == "whisper":
+        config = tf.WhisperConfig(
+            d_model=16, encoder_layers=3, encoder_attention_heads=2, encoder_ffn_dim=32, decoder_layers=1,
+            decoder_attention_heads=2, decoder_ffn_dim=32, num_mel_bins=16, max_source_positions=50, vocab_size=40,
+            max_target_positions=8, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        )  # fmt: skip
+        extractor = tf.WhisperFeatureExtractor(feature_size=16, chunk_length=1)
+    else:
+        config = tf.AutoConfig.for_model(kind, **(waves | options))
+    with quiet():
+        tf.AutoModel.from_config(config).save_pretrained(folder)
+        extractor.save_pretrained(folder)
+    return folder

@@ -34,8 +34,17 @@ def quick(name, kind):
     return toy_data(kind, rows=32), settings | ({"epochs": settings["epochs"] - 2} if "epochs" in settings else {})
 
 
-@pytest.mark.parametrize("kind", TOYS)
-@pytest.mark.parametrize("name", TRANSFERS)
+# Ways that are fine-tuning with a turn of their own: what they do with each kind of data is what fine-tuning does.
+VARIANTS = {"adapters", "bias", "consistency", "reuse", "soup"}
+USUAL = {"text", "image"}
+CELLS = [
+    pytest.param(name, kind, marks=[pytest.mark.slow] if name in VARIANTS and kind not in USUAL else [])
+    for name in TRANSFERS
+    for kind in TOYS
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), CELLS)
 def test_transfers(name, kind):
     data, settings = quick(name, kind)
     check_transfer(name, data, **settings)
@@ -44,13 +53,18 @@ def test_transfers(name, kind):
 NETWORK = ModelSpec("hf:any", "any", "text")
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, transfer in TRANSFERS.items() if transfer.needs_source and not transfer.fits(NETWORK)]
-)
-def test_transfers_from_a_transformer(name, tiny_bert, tiny_vit):
-    for kind, source in (("imbalanced", tiny_bert), ("image", tiny_vit)):
-        data, settings = quick(name, kind)
-        check_transfer(name, data, source=f"hf:{source}", **settings)
+FROM_NETWORKS = [
+    pytest.param(name, kind, marks=[pytest.mark.slow] if name in VARIANTS and kind != "image" else [])
+    for name, transfer in TRANSFERS.items()
+    for kind in ("imbalanced", "image")
+    if transfer.needs_source and not transfer.fits(NETWORK)
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), FROM_NETWORKS)
+def test_transfers_from_a_transformer(name, kind, tiny_bert, tiny_vit):
+    data, settings = quick(name, kind)
+    check_transfer(name, data, source=f"hf:{tiny_vit if kind == 'image' else tiny_bert}", **settings)
 
 
 @pytest.mark.parametrize("name", SCORES)

@@ -27,7 +27,7 @@ POINTS = 6  # sizes, each twice the one before
 SHAPES = np.geomspace(0.2, 2.0, 24)  # values of c that are compared
 TIMES = 300  # resamples
 FLAT = 0.01  # gain of twice as many labels below which more of them hardly help
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "r2": "R²"}
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "quadratic_kappa": "quadratic kappa", "r2": "R²"}
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class BaseAdaptation(BaseTransfer):
         if not isinstance(X, Domains):
             return super().fit(X, y, setting=setting)
         task = X.source.task
-        if task.kind not in self.kinds:
+        if not task.served_by(self.kinds):
             raise UsageError(f"{self.label} is for {' and '.join(self.kinds)}, not {task.kind}")
         self.task_, self.recipe_, self.curve_ = task, recipe(X.source), []
         self.backbone_, self.temperature_, self.precision_ = None, 1.0, None

@@ -29,6 +29,7 @@ from graft.engine.optim import discriminative_groups
 from graft.engine.precision import fast_products
 from graft.nn.affine import DRAWS, perturbed
 from graft.nn.heads import LinearHead
+from graft.sources.bands import of_channels
 from graft.sources.base import Backbone
 from graft.sources.native import NativeBackbone
 from graft.transfer.base import Setting
@@ -277,7 +278,11 @@ class DeepAdaptation(BaseAdaptation):
             raise UsageError(what, hint="use a strength of 0 or more, and batches of 2 or more rows")
 
     def _network(self, domains: Domains) -> Backbone:
-        return fresh_backbone(domains) if self.source is None else self._open_to_train()
+        return (
+            fresh_backbone(domains)
+            if self.source is None
+            else of_channels(self._open_to_train(), domains.target, form="mixed")
+        )
 
     def _sides(self) -> tuple[str, ...]:
         return self.sides

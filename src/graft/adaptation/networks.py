@@ -37,7 +37,7 @@ def fresh_backbone(domains: Domains) -> NativeBackbone:
     if modality != "image":
         return build_backbone(domains.source)
     reader = shared_reader(domains)
-    name, arguments = "resnet-cifar", {"channels": 1 if reader.grey else 3, "depth": DEPTH}
+    name, arguments = "resnet-cifar", {"channels": reader.channels, "depth": DEPTH}
     spec = ModelSpec(f"new:{name}", name, modality, architecture=name, objective="")
     return NativeBackbone(name, arguments, reader, spec)
 
@@ -47,7 +47,8 @@ def shared_reader(domains: Domains) -> ImageReader:
     some = [side.take(evenly_spaced(len(side), SAMPLE)) for side in (domains.source, domains.target)]
     side = min(float(np.median([max(picture.shape[:2]) for picture in pictures])) for pictures in some)
     grey = all(np.ptp(picture.astype(np.int16), axis=2).max() == 0 for pictures in some for picture in pictures)
-    return ImageReader(int(min(LARGEST, max(SMALLEST, STEP * round(side / STEP)))), grey=grey)
+    size = int(min(LARGEST, max(SMALLEST, STEP * round(side / STEP))))
+    return ImageReader(size, grey=grey, bands=some[0][0].shape[2])
 
 
 def normalisations(network: nn.Module) -> list[_BatchNorm]:

@@ -104,12 +104,12 @@ class FeatureAdaptation(BaseAdaptation):
             few: Labelled target rows (m, d) and their class indices (m,), where there are some.
         """
         Xs, Xt = rows.source, rows.target
-        self.mean_ = self.spread_ = np.zeros(0)
+        self.mean_ = self.deviation_ = np.zeros(0)
         if not sparse.issparse(Xs):
             count = len(Xs) + len(Xt)
             self.mean_ = (Xs.sum(0, dtype=np.float64) + Xt.sum(0, dtype=np.float64)) / count
             square = sum(((X - self.mean_) ** 2).sum(0) for X in (Xs, Xt)) / count
-            self.spread_ = np.sqrt(square).clip(1e-6)
+            self.deviation_ = np.sqrt(square).clip(1e-6)
         learned, weight = self._learn(dataclasses.replace(rows, source=self._scaled(Xs), target=self._scaled(Xt)))
         y = rows.y
         if few is not None:
@@ -142,14 +142,14 @@ class FeatureAdaptation(BaseAdaptation):
         return self._features(data, store).layer(-1)
 
     def _scaled(self, X: Any) -> Any:
-        return (X - self.mean_) / self.spread_ if len(self.mean_) else X
+        return (X - self.mean_) / self.deviation_ if len(self.mean_) else X
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         return to_outputs(self.scores(self._numbers(data, store)), self.task_)
 
     def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         state: dict[str, Any] = {}
-        arrays = {"coef": self.coef_, "intercept": self.intercept_, "mean": self.mean_, "spread": self.spread_}
+        arrays = {"coef": self.coef_, "intercept": self.intercept_, "mean": self.mean_, "spread": self.deviation_}
         arrays |= {f"map.{key}": value for key, value in self._map().items()}
         if self.backbone_ is None:
             state["vectors"], own = self.vectors_.state()
@@ -158,7 +158,7 @@ class FeatureAdaptation(BaseAdaptation):
 
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         self.coef_, self.intercept_ = arrays["coef"], arrays["intercept"]
-        self.mean_, self.spread_ = arrays["mean"], arrays["spread"]
+        self.mean_, self.deviation_ = arrays["mean"], arrays["spread"]
         self._set_map(_named(arrays, "map."))
         if "vectors" in state:
             vectors = MODALITIES[self.task_.modality].vectors()

@@ -37,6 +37,7 @@ class Config:
         memory: Bytes that the run may take, or text such as ``"2GiB"``; None for what the machine, or the group of
             processes it runs in, has left.
         ensemble: Whether a mean of several ways may be returned, which asks every one of them for every row.
+        quantiles: Of a regression: quantiles that are predicted beside the value; empty for none.
     """
 
     budget: str | float | None = OF_EFFORT
@@ -50,6 +51,7 @@ class Config:
     max_size: float | None = None
     memory: str | int | None = None
     ensemble: bool = False
+    quantiles: tuple[float, ...] = ()
 
     @property
     def bytes(self) -> int | None:

@@ -70,7 +70,7 @@ def propose(state: State, runner: Runner, trials: Sequence[Trial]) -> Trial:
         trials: Those that may be members, all done.
     """
     found = Trial(Candidate("ensemble"), state="skipped")
-    if state.data.task.kind not in TRANSFERS["ensemble"].kinds:
+    if not state.data.task.served_by(TRANSFERS["ensemble"].kinds):
         found.reason = f"there is no mean of the outputs of a {state.data.task.kind}"
         return found
     most = np.array([MEMBERS, *_allowed(state)])

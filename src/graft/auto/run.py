@@ -14,10 +14,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import psutil
 
+from graft.auto.box_ways import BoxWays
 from graft.auto.ensembles import fit_members, mixed
 from graft.auto.limits import too_costly
+from graft.auto.quantiles import add_quantiles, refuse
 from graft.auto.race import BEHIND, CLEARLY, promoted, rungs
-from graft.auto.sources import find_sources
+from graft.auto.sources import find_sources, matched
 from graft.auto.state import State
 from graft.auto.trials import Runner
 from graft.auto.unlabelled import apart, gain, noted, rival
@@ -39,6 +41,7 @@ from graft.history.history import order, settled, starts, way_of
 from graft.history.statistics import statistics
 from graft.ranking.rank import rank
 from graft.record import make_run
+from graft.sources.bands import of_channels
 from graft.sources.base import Backbone, open_model
 from graft.transfer.base import BaseTransfer
 from graft.transfer.cost import milliseconds, sample_of
@@ -82,8 +85,10 @@ class AutoFit(State):
         unknown = [name for name in self.config.methods if name not in TRANSFERS]
         if unknown:
             TRANSFERS[unknown[0]]  # raises, naming the nearest
+        refuse(self.config, self.data)
         self.data, self.unlabelled = apart(self.data, self.unlabelled)
-        self.ways, self.runner = Ways(self), Runner(self)
+        self.ways = BoxWays(self) if self.data.task.is_detection else Ways(self)
+        self.runner = Runner(self)
         self.clock = Clock(self.config.seconds, spent=self.spent)
         if self.unlabelled:
             self.data = dataclasses.replace(self.data, notes=noted(self.ways, self.unlabelled))
@@ -208,7 +213,7 @@ class AutoFit(State):
     def _readable(self, specs: list[ModelSpec]) -> list[ModelSpec]:
         """Leave out sources whose vocabulary does not cover the data, unless they were asked for by name."""
         some = self.search.take(evenly_spaced(len(self.search), 500))
-        usable, passes, noticed = [], [], []
+        usable, passes, noticed = [], [], self.noticed
         for spec in specs:
             first = 0 if usable else LIBRARIES
             room, needed = memory_left(self.config.bytes), opening_bytes(spec) + first + PASS + SPARE
@@ -217,9 +222,9 @@ class AutoFit(State):
                 self.left_out.append((spec, what))
                 continue
             try:
-                backbone = open_model(spec)
-                noticed += [(spec, note) for note in backbone.notes]
+                backbone = of_channels(open_model(spec), self.search)
                 coverage = backbone.coverage(some)
+                noticed += [(spec, note) for note in (*backbone.notes, *matched(spec, coverage))]
                 seconds = predict_seconds(backbone, self.search, 16) if coverage.ok or self.config.models else 0.0
             except (SourceError, MemoryError, RuntimeError) as error:
                 if is_shortage(error):
@@ -233,7 +238,8 @@ class AutoFit(State):
                 continue
             del backbone  # the next one needs its memory
             reason = too_costly(RankRow(spec, cost=seconds / len(self.search)), self.config)
-            reason = reason or ("" if coverage.ok or self.config.models else coverage.reason)
+            asked = self.config.models and (coverage.share > 0 or spec.modality != "table")
+            reason = reason or ("" if coverage.ok or asked else coverage.reason)
             if reason:
                 self.left_out.append((spec, reason))
             else:
@@ -242,9 +248,7 @@ class AutoFit(State):
         self.listener.on_sources(usable, self.left_out, noticed)
         self.listener.on_plan(*self._plan(usable, passes))
         # a tagging ranks features of words, which it does not share with what is fitted on all sentences
-        self._passes_fit = (
-            not self.data.task.is_tagging and sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
-        )
+        self._passes_fit = not self.data.task.is_ragged and sum(passes) < RANK_SHARE * (self.clock.left() - RESERVE) / 2
         return usable
 
     def _plan(self, specs: list[ModelSpec], passes: list[float]) -> tuple[list[tuple[str, float]], int]:
@@ -252,7 +256,7 @@ class AutoFit(State):
         steps = [(f"features of {spec.name}", seconds) for spec, seconds in zip(specs, passes, strict=True)]
         memory = psutil.Process().memory_info().rss
         tuned = [pair for pair in zip(specs, passes, strict=True) if not TRANSFERS["finetune"].fits(pair[0])]
-        if tuned:
+        if tuned and not self.data.task.is_detection:
             # any of them may win the ranking: the plan names the middle one
             spec, seconds = sorted(tuned, key=lambda item: item[1])[len(tuned) // 2]
             row = RankRow(spec, cost=seconds / len(self.search))
@@ -288,7 +292,8 @@ class AutoFit(State):
         usable, features = self.ranking.usable, None
         if usable and self._passes_fit:
             with contextlib.suppress(GraftError):  # in the cache, unless it was trimmed: no time for another pass
-                features = extract(open_model(usable[0].spec), self.search, store=self.store, clock=Clock(0.0))
+                opened = of_channels(open_model(usable[0].spec), self.search)
+                features = extract(opened, self.search, store=self.store, clock=Clock(0.0))
         found = {one.candidate.transfer: value for one in self.trials if (value := self.runner.value(one)) is not None}
         self.facts = statistics(self.data, features, found)
         kept, past, own = self.work / "suggestions.json" if self.work else None, self.history, self.data.fingerprint()
@@ -328,7 +333,7 @@ class AutoFit(State):
         best = allowed[int(np.argmax([score(self.search.task, found.y, one) for one in found.outputs]))]
         without = rival(best, usable, self.runner.value) if TRANSFERS[best.candidate.transfer].semi else None
         simpler = [trial for trial in usable if _simpler(trial, best) or trial is without]
-        simpler.sort(key=lambda trial: TRANSFERS[trial.candidate.transfer].simplicity)
+        simpler.sort(key=lambda one: (TRANSFERS[one.candidate.transfer].simplicity, -(self.runner.value(one) or 0.0)))
         verdict = self.runner.compared(best, simpler, rows, tried=len(allowed))
         returned = {trial.candidate.name: trial for trial in allowed}.get(verdict.returned)
         if returned is None:  # the simpler one was run for comparison only
@@ -358,6 +363,7 @@ class AutoFit(State):
                 why = f"{verdict.sentence}; there was no time to fit all members on all rows: {name} is returned"
                 verdict = dataclasses.replace(verdict, returned=name, sentence=why)
         model.calibrate(chosen.outputs[chosen.rows], self.search.y[chosen.rows])  # one pass: rows count once there
+        add_quantiles(model, self.search, chosen, self.config)
         sample = sample_of(self.data)
         self.latency = milliseconds(lambda: model.outputs(sample), len(sample))
         return model, rows, chosen, verdict

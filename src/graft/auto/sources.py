@@ -8,7 +8,7 @@ from pathlib import Path
 from graft.core.errors import SourceError
 from graft.core.registry import SOURCES
 from graft.core.types import ModelSpec
-from graft.sources.base import describe_model, list_models
+from graft.sources.base import Coverage, describe_model, list_models, on_spectrograms
 
 
 def find_sources(modality: str, models: Sequence[str] = ()) -> list[ModelSpec]:
@@ -20,6 +20,7 @@ def find_sources(modality: str, models: Sequence[str] = ()) -> list[ModelSpec]:
     if not models:
         return list_models(modality=modality)
     found: dict[str, ModelSpec] = {}
+    readable = {modality, "image"} if modality == "audio" else {modality}  # pictures: of spectrograms
     for model in models:
         folder = Path(model).expanduser()
         inside = []
@@ -27,9 +28,15 @@ def find_sources(modality: str, models: Sequence[str] = ()) -> list[ModelSpec]:
             inside = [
                 spec for spec in list_models(folders=(model,)) if Path(spec.path).resolve().parent == folder.resolve()
             ]
-        specs = [spec for spec in inside if spec.modality == modality] or [describe_model(model)]
-        for spec in specs:
+        specs = [spec for spec in inside if spec.modality in readable] or [describe_model(model)]
+        for each in specs:
+            spec = on_spectrograms(each) if (each.modality, modality) == ("image", "audio") else each
             if spec.modality != modality and (spec.modality, modality) != ("text", "sequence"):  # letters are text
                 raise SourceError(f"{model} reads {spec.modality}, the data are {modality}", hint="name another source")
             found[spec.uri] = spec
     return list(found.values())
+
+
+def matched(spec: ModelSpec, coverage: Coverage) -> list[str]:
+    """Which columns of a table a source shares, in words; nothing where it reads all of them, or none."""
+    return [coverage.reason] if spec.modality == "table" and coverage.share and coverage.reason else []

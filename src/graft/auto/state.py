@@ -35,6 +35,7 @@ class State:
         trials: What was tried, in this order.
         ranking: Of the sources.
         left_out: Sources that were not considered, with the reason.
+        noticed: What is known of sources that is worth saying: which columns they share with the data.
         facts: Of the task, by which it is compared with earlier ones.
         suggestions: What won on tasks like this one.
         latency: Milliseconds per row of the model, measured.
@@ -56,6 +57,7 @@ class State:
     trial_store: TrialStore = field(init=False)
     ranking: Ranking = field(default_factory=lambda: Ranking(()), init=False)
     left_out: list[tuple[ModelSpec, str]] = field(default_factory=list, init=False)
+    noticed: list[tuple[ModelSpec, str]] = field(default_factory=list, init=False)
     facts: Statistics = field(default_factory=dict, init=False)
     suggestions: list[Suggestion] = field(default_factory=list, init=False)
     latency: float = field(default=0.0, init=False)

@@ -51,7 +51,7 @@ def apart(data: Dataset, others: tuple[Dataset, ...] = ()) -> tuple[Dataset, tup
 def noted(ways: Ways, unlabelled: tuple[Dataset, ...]) -> tuple[str, ...]:
     """The notes on the data, with what becomes of the rows without a label."""
     data, rows = ways.state.data, sum(map(len, unlabelled))
-    able = [way for name, way in TRANSFERS.items() if way.semi and data.task.kind in way.kinds and ways.wanted(name)]
+    able = [way for name, way in TRANSFERS.items() if way.semi and data.task.served_by(way.kinds) and ways.wanted(name)]
     inside = any(part.X is data.X for part in unlabelled)
     if able:
         drop = "; --bad-rows drop leaves those of the data out" if inside else ""

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from graft.core.errors import GraftError
+from graft.core.errors import GraftError, UsageError
 from graft.core.memory import memory_left
 from graft.core.registry import TRANSFERS
 from graft.core.types import RankRow
@@ -16,7 +16,8 @@ from graft.evaluate.cost import TRAINING, Cost, opening_bytes
 from graft.evaluate.search import Candidate
 from graft.nn.heads import MANY_CLASSES
 from graft.nn.layer_rows import WIDEST
-from graft.sources.base import open_model
+from graft.sources.bands import of_channels
+from graft.sources.base import SPECTROGRAM, open_model
 from graft.transfer.base import Workload
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ SPARE = 96 << 20  # bytes kept for the record and the report
 SLACK = 0.9  # predictions are rough: plan to use this share of what is left
 SEARCH_ROWS = 20_000  # rows on which sources and ways are compared; the winner is fitted on all
 LEVELS = ("probe", "fast", "thorough")  # of effort, each with the ways of those before it
-BASELINES = ("majority", "classical")
+BASELINES = ("majority", "classical", "boosting")
 OWN = (*BASELINES, "probe", "finetune", "scratch")  # ways whose candidates are made here one by one
 WORTH = 0.1  # rows without a label, over those with one, from which it is worth trying to learn from them
 SEMI_SHARE, FEWEST = 0.3, 500  # of the time left that a way with unlabelled rows may use; least such rows
@@ -44,7 +45,16 @@ class Ways:
 
     def __init__(self, state: State) -> None:
         self.state = state
+        self._check()
         self.costs: dict[str, Cost] = {}
+
+    def _check(self) -> None:
+        """Refuse methods of which none is for the task, before anything is tried."""
+        named, task = self.state.config.methods, self.state.data.task
+        if named and not any(task.served_by(TRANSFERS[name].kinds) for name in named):
+            first = TRANSFERS[named[0]]
+            what = f"{first.label} is for {' and '.join(first.kinds)}, not {task.kind}"
+            raise UsageError(what, hint="leave --methods out, or name probe or finetune")
 
     def wanted(self, method: str) -> bool:
         """Whether a way is named, or, where none is, belongs to the effort and finds the rows that it learns from."""
@@ -65,7 +75,13 @@ class Ways:
         """What needs no source; the majority is always among them."""
         task = self.state.data.task
         for name in BASELINES:
-            if name == "majority" or self.wanted(name):
+            transfer = TRANSFERS[name]
+            if name == "boosting":
+                if self.wanted(name) and task.served_by(transfer.kinds) and transfer.promising(self.state.search):
+                    each = 1e-4 * (task.outputs if task.outputs > 2 else 1)
+                    seconds = lambda rows, each=each: 0.3 + each * rows  # noqa: E731
+                    yield Candidate(name, self._seed, seconds=seconds)
+            elif name == "majority" or self.wanted(name):
                 each = 0.0 if name == "majority" else 2e-3 if task.is_tagging else 2e-5 * task.outputs
                 label = TRANSFERS[name].called(task)
                 yield Candidate(name, label=label, seconds=lambda rows, each=each: each * rows)
@@ -77,8 +93,11 @@ class Ways:
         task = self.state.data.task
         for row in self.shortlist(3):
             yield self.of("probe", row)
+            if task.is_ordinal:
+                yield self.of("probe", row, head="ordinal")
         for row in self.shortlist(1):
-            if task.is_classification and task.outputs >= MANY_CLASSES and len(self.state.data) <= SEARCH_ROWS:
+            many = task.is_multilabel or (task.is_classification and task.outputs >= MANY_CLASSES)
+            if many and len(self.state.data) <= SEARCH_ROWS:
                 yield self.of("probe", row, loss="logistic")
             if self._thorough and not task.is_tagging:
                 yield self.of("probe", row, layers="mix")
@@ -105,7 +124,8 @@ class Ways:
     def upper(self, row: RankRow) -> dict[str, Any]:
         """Settings by which the upper blocks of a source are trained, the others run once; all of them where few."""
         count = len(self.cost(row).weights) - 1
-        settings = dict(UPPER.get(row.spec.modality, {})) if count >= UPPER_AT else {}
+        read = "image" if row.spec.uri.startswith(SPECTROGRAM) else row.spec.modality
+        settings = dict(UPPER.get(read, {})) if count >= UPPER_AT else {}
         if settings and settings["blocks"] < 1:
             settings["blocks"] = round(settings["blocks"] * count)
         return settings | (TAGGING if self.state.data.task.is_tagging else {})
@@ -114,7 +134,7 @@ class Ways:
         """Every other way, plug-ins too: those without a source, and the others on the first source that fits them."""
         state = self.state
         for name, transfer in TRANSFERS.items():
-            if name in OWN or not self.wanted(name) or state.data.task.kind not in transfer.kinds:
+            if name in OWN or not self.wanted(name) or not state.data.task.served_by(transfer.kinds):
                 continue
             if name not in state.config.methods and not transfer.promising(state.search):
                 continue
@@ -201,7 +221,8 @@ class Ways:
             found = Cost(row.cost, (0, row.spec.parameters))
             with contextlib.suppress(Exception):  # what is wrong with it will be said by the trial itself
                 if room > opening_bytes(row.spec):
-                    found = Cost.of(open_model(row.spec), self.state.search, forward=row.cost, room=room / 4)
+                    opened = of_channels(open_model(row.spec), self.state.search, form="mixed")
+                    found = Cost.of(opened, self.state.search, forward=row.cost, room=room / 4)
             self.costs[row.spec.uri] = found
         found.forward = row.cost  # the ranking knows better than a few rows did
         return found

@@ -15,7 +15,7 @@ from cyclopts import CycloptsError, Parameter
 from cyclopts.config import Dict
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
-from graft.cli import adapt, compare, distill, fit, history, label, pretrain, reshape, sources, use, zero_shot  # noqa: F401  (each adds its commands, in the order of --help)
+from graft.cli import adapt, compare, distill, fit, history, label, pretrain, reshape, search, sources, use, zero_shot  # noqa: F401  (each adds its commands, in the order of --help)
 from graft.cli.app import app, typed
 from graft.core.config import read_config
 from graft.core.errors import GraftError, OutputError, UsageError

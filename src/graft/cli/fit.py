@@ -23,9 +23,12 @@ def fit(
     inputs: Many = (),
     group: str | None = None,
     unlabelled: Path | None = None,
-    task: Literal["classification", "regression", "tagging"] | None = None,
+    task: Literal["classification", "regression", "tagging", "multilabel", "ordinal", "detection"] | None = None,
+    order: str | None = None,
+    quantiles: str | None = None,
     modality: Literal["text", "image", "audio", "sequence", "series", "table"] | None = None,
     strands: Literal["one", "both"] = "one",
+    long: Literal["auto", "windows", "truncate", "head-tail"] = "auto",
     encoding: str = "utf-8",
     bad_rows: Literal["error", "drop"] = "error",
     effort: Literal["probe", "fast", "thorough"] = "fast",
@@ -53,7 +56,7 @@ def fit(
     data
         CSV, TSV, JSON lines, Parquet, svmlight, FASTA or .ts file, or a folder with one folder of pictures, sounds or series per class.
     label
-        Label column; found by its name if not given.
+        Label column; found by its name if not given. Columns of 0 and 1 are labels of which a row has several: a,b,c.
     inputs
         Input columns; found if not given. Several text columns are read as pairs.
     group
@@ -61,11 +64,17 @@ def fit(
     unlabelled
         File or folder of rows without a label that ways may learn from too, beside those of the data whose label is empty.
     task
-        classification, regression or tagging (of words); read off the data if not given.
+        classification, ordinal (classes with an order), regression or tagging (of words); read off the data if not given.
+    order
+        Classes from lowest to highest (low,medium,high), which makes the task ordinal; without it --task ordinal takes that of numbers.
+    quantiles
+        Of a regression: quantiles to predict beside the value (0.05,0.5,0.95); intervals are then as wide as they say.
     modality
         text, image, audio, sequence (DNA, RNA, protein), series (in time) or table; guessed if not given.
     strands
         both: the other strand of DNA has the same class, so it is learned from and asked too; never for splice sites.
+    long
+        How networks read texts that are too long for them: in windows, their beginning (truncate), or beginning and end; auto takes windows where many are.
     encoding
         Encoding of text files, for example gb18030.
     bad_rows
@@ -117,12 +126,16 @@ def fit(
         "models": models, "methods": methods, "folds": folds, "level": level, "seed": seed, "effort": effort,
         "max_latency": max_latency, "max_size": max_size, "memory": memory, "ensemble": ensemble,
     }  # fmt: skip
+    if quantiles is not None:
+        from graft.transfer.spread import parse_quantiles
+
+        searching["quantiles"] = parse_quantiles(quantiles)
     config = Config(budget, **searching)
     _ = config.bytes  # what is no size is said before anything is written
     clock = Clock(config.seconds)
     reading = {
         "label": label, "inputs": inputs or None, "group": group, "task": task, "modality": modality,
-        "strands": strands, "encoding": encoding, "bad_rows": bad_rows,
+        "order": tuple(name.strip() for name in order.split(",")) if order else (), "strands": strands, "long": long, "encoding": encoding, "bad_rows": bad_rows,
     }  # fmt: skip
     for place in filter(None, (data, unlabelled)):
         if not Path(place).exists():

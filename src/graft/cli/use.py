@@ -21,11 +21,12 @@ def predict(
     out: Path | None = None,
     encoding: str = "utf-8",
     coverage: Level | None = None,
-    format: Literal["csv", "jsonl", "conll", "html"] | None = None,  # noqa: A002  (the option is called so)
+    format: Literal["csv", "jsonl", "json", "conll", "html"] | None = None,  # noqa: A002  (the option is called so)
     overwrite: Flag = False,
 ) -> None:
     """Predict every row of a file; CSV with the columns prediction and p_CLASS, in the order of the rows.
 
+    Boxes in pictures are a line each, JSON lines of pictures, or COCO results (a file that ends with .json).
     Tagged sentences are JSON lines with the text and its spans, columns of CoNLL, or a page with coloured spans.
 
     Rows that cannot be read stay in place with an empty prediction and are named on standard error.
@@ -43,13 +44,17 @@ def predict(
     coverage
         Share of rows whose truth is to be held (0.9): a column set with so many classes as that takes, a|b, or the columns low and high of a value.
     format
-        Of tagged sentences: jsonl, conll or html; read off the ending of the file's name if not given.
+        Of tagged sentences: jsonl, conll or html; of boxes: csv, jsonl or json (COCO results); read off the ending of the file's name if not given.
     overwrite
         Replace the file if it exists.
     """
     from graft.predict import predict_file
 
-    bad = predict_file(run, data, out, encoding=encoding, overwrite=overwrite, coverage=coverage, form=format)
+    notes: list[str] = []
+    options = {"encoding": encoding, "overwrite": overwrite, "coverage": coverage, "form": format, "notes": notes}
+    bad = predict_file(run, data, out, **options)
+    for note in notes:
+        print(note, file=sys.stderr)
     for row, reason in bad[:10]:
         print(f"row {row + 1} of {Path(data).name}: {reason}; its prediction is empty", file=sys.stderr)
     if len(bad) > 10:
@@ -102,7 +107,7 @@ def evaluate(
         print(f"  {metric_name(name):<20} {interval(value)}")
     for row in facts.get("per_class", ()):
         shares = "  ".join(f"{name} {row[name]:.3f}" for name in ("precision", "recall", "f1"))
-        print(f"    {row['class']:<18} {shares}  ({row['support']:,} spans, {row['predicted']:,} predicted)")
+        print(f"    {row['class']:<18} {shares}  ({row['support']:,} {facts['unit']}, {row['predicted']:,} predicted)")
     print("".join(f"  {note}\n" for note in facts["notes"]), end="")
 
 

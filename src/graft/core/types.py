@@ -16,7 +16,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from graft.core import spans
+from graft.core import boxes, spans
+from graft.core import labels as several
 from graft.core.errors import DataError
 from graft.core.ragged import flat
 from graft.core.task import Task
@@ -88,10 +89,13 @@ class Dataset:
         """The data set itself.
 
         Raises:
-            DataError: It is a tagging, which has a label per word.
+            DataError: It is a tagging, which has a label per word, a detection, or its rows have several labels.
         """
-        if self.task.is_tagging:
-            what = f"{purpose} is for rows with one label each, not for tagged words"
+        if self.task.is_ragged or self.task.is_multilabel:
+            others = (
+                "tagged words" if self.task.is_tagging else "boxes" if self.task.is_detection else "rows with several"
+            )
+            what = f"{purpose} is for rows with one label each, not for {others}"
             raise DataError(what, where=self.name, hint="graft fit, rank, predict and evaluate take them")
         return self
 
@@ -102,6 +106,10 @@ class Dataset:
             raise DataError(f"{self.name} has no labels")
         if self.task.is_tagging:
             return spans.decode(self.y, self.task.classes)
+        if self.task.is_detection:
+            return boxes.decode(self.y, self.task.classes, outputs=False)
+        if self.task.is_multilabel:
+            return several.decode(self.y > 0, self.task.classes)
         if not self.task.is_classification:
             return self.task.decode(self.y)
         return np.take(np.asarray(self.task.classes, dtype=object), self.y)

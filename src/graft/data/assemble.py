@@ -13,15 +13,18 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import DataError
+from graft.core.labels import encode
 from graft.core.task import Task
 from graft.core.types import Rows
+from graft.data.bands import Bands
 from graft.data.biological import SequenceRows
-from graft.data.columns import as_numbers, as_text, coded, is_missing
+from graft.data.columns import MISSING, as_numbers, as_text, coded, is_missing
+from graft.data.dates import is_date, seconds
 from graft.data.guess import GIVEN, Roles, find_column
-from graft.data.image import fault
 from graft.data.recordings import AudioRows
 from graft.data.rows import ImageRows, TableRows, TextRows
 from graft.data.series_rows import SeriesRows
+from graft.data.several import read_several
 from graft.data.sparse import CountRows
 
 
@@ -42,14 +45,17 @@ def assemble(
         base: Folder that relative paths of images and sounds start from.
         media: Images, sounds or counts that came as arrays.
         owner: Kept alive with the storage.
-        strict: Whether a word in a column of numbers spoils its row; otherwise it counts as missing.
+        strict: Whether a word in a column of numbers or dates spoils its row; otherwise it counts as missing.
     """
     if roles.modality == "text":
         columns = [as_text(table.column(name)) for name in roles.inputs]
         empty = np.logical_and.reduce([is_missing(column) for column in columns])
-        return TextRows(columns, owner), dict.fromkeys(np.flatnonzero(empty).tolist(), "empty text")
+        return TextRows(columns, owner, roles.kinds.get("long", "")), dict.fromkeys(
+            np.flatnonzero(empty).tolist(), "empty text"
+        )
     if roles.modality == "image":
-        rows = ImageRows(table.column(roles.inputs[0]) if media is None else media, base, owner)
+        images = table.column(roles.inputs[0]) if media is None else media
+        rows = _images(images, roles, base, owner, known=strict)
         return rows, unreadable(rows)
     if roles.modality == "audio":
         sounds = AudioRows(table.column(roles.inputs[0]) if media is None else media, base, owner)
@@ -60,12 +66,24 @@ def assemble(
     if roles.modality == "counts":
         return _counts(table, roles, media, owner), {}
     columns_by_name = {name: table.column(name) for name in roles.inputs}
+    return TableRows(columns_by_name, roles.kinds, owner), _misfits(columns_by_name, roles.kinds) if strict else {}
+
+
+def _misfits(columns: dict[str, pa.ChunkedArray], kinds: dict[str, str]) -> dict[int, str]:
+    """Positions of cells that are no number, or no date, in columns of such, each with the reason."""
     reasons: dict[int, str] = {}
-    for name, column in columns_by_name.items() if strict else ():
-        if roles.kinds[name] == "number":
+    for name, column in columns.items():
+        if kinds[name] == "number":
             for place in np.flatnonzero(as_numbers(column)[1]).tolist():
                 reasons.setdefault(place, f"column {name!r}: {str(column[place].as_py())[:40]!r} is not a number")
-    return TableRows(columns_by_name, roles.kinds, owner), reasons
+        elif kinds[name].startswith("date "):
+            way = kinds[name].split(" ")[1]
+            for place, text in enumerate(as_text(column).to_pylist()):
+                cell = (text or "").strip()
+                if cell.lower() not in MISSING and np.isnan(seconds(cell, day_first=way == "day-first")):
+                    also = f" with the {way.replace('-', ' ')}" if is_date(cell) else ""
+                    reasons.setdefault(place, f"column {name!r}: {cell[:40]!r} is not a date{also}")
+    return reasons
 
 
 def _steps(table: pa.Table, roles: Roles, owner: Any) -> SequenceRows | SeriesRows:
@@ -83,6 +101,13 @@ def _counts(table: pa.Table, roles: Roles, media: CountRows | None, owner: Any) 
     return CountRows.follow(roles.kinds, media.column, first=0)
 
 
+def _images(images: Any, roles: Roles, base: Path | None, owner: Any, *, known: bool) -> ImageRows:
+    """Pictures by the channels of a recipe, or those that the pictures themselves have."""
+    bands = Bands.from_kinds(roles.kinds)
+    rows = ImageRows(images, base, owner, bands)
+    return rows if known or bands is not None else rows.found_bands()
+
+
 def unreadable(rows: ImageRows) -> dict[int, str]:
     """Positions of images that cannot be decoded, with file and reason; several at a time."""
     reasons: dict[int, str] = {}
@@ -91,7 +116,7 @@ def unreadable(rows: ImageRows) -> dict[int, str]:
         warnings.simplefilter("ignore")  # what Pillow says of damaged metadata; the picture counts
         for start in range(0, len(rows), 64):  # few at a time: encoded bytes are held meanwhile
             sources = list(rows.sources(np.arange(start, min(start + 64, len(rows)))))
-            for place, (source, reason) in enumerate(zip(sources, pool.map(fault, sources), strict=True), start):
+            for place, (source, reason) in enumerate(zip(sources, pool.map(rows.fault, sources), strict=True), start):
                 if reason:
                     file = f"{Path(source).name}: " if isinstance(source, str | Path) else ""
                     reasons[place] = f"unreadable image ({file}{reason})"
@@ -137,6 +162,10 @@ def fit_roles(roles: Roles, table: pa.Table, *, where: str, modality: str | None
 
 def read_labels(column: pa.ChunkedArray, task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels by a known task: encoded (N,), which are missing (N,), and which the task does not know (N,)."""
+    several = read_several(column, task) if task.is_multilabel else None
+    if several is not None:  # a label that the model does not know is passed over, as it is where rows are loaded
+        y = encode(several[0], task.classes)[0]
+        return y, np.isnan(y[:, 0]), np.zeros(len(y), bool)
     if not task.is_classification:
         values, strange = as_numbers(column)
         gone = np.isnan(values) & ~strange

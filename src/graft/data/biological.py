@@ -126,7 +126,7 @@ def both_strands(data: Dataset) -> Dataset | None:
         data,
         X=Strands(rows),
         rows=np.concatenate([data.rows, data.rows + len(rows)]),
-        y=None if data.y is None else np.tile(data.y, 2),
+        y=None if data.y is None else np.concatenate([data.y, data.y]),
         groups=None if data.groups is None else np.tile(data.groups, 2),
         line_of=None if data.line_of is None else np.tile(data.line_of, 2),
     )

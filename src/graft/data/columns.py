@@ -21,6 +21,7 @@ MEMORY = 1 << 25  # bytes of columns from which they are put on disk and memory-
 BAD = 1000  # unusable rows that are remembered by line; more are only counted
 MISSING = ("", "na", "n/a", "nan", "null", "none", "-", "?")  # what stands for a missing number
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+DRESSED = r"^([+-]?)[$€£¥]?(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)\s?[%$€£¥]?$"  # 1,234.5  $3.50  12%
 
 
 @dataclass
@@ -187,7 +188,7 @@ def as_numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
         strange = np.isinf(values)
         values[strange] = np.nan
         return values, strange
-    text = pc.utf8_trim_whitespace(as_text(column))
+    text = _undressed(pc.utf8_trim_whitespace(as_text(column)))
     known = pc.fill_null(pc.match_substring_regex(text, NUMBER), fill_value=False)
     gone = pc.is_in(pc.utf8_lower(text), pa.array([None, *MISSING], pa.large_string()))
     plus = pc.starts_with(text, "+")
@@ -197,6 +198,15 @@ def as_numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     strange = ~np.asarray(known).astype(bool) & ~np.asarray(gone).astype(bool) | np.isinf(values)
     values[strange] = np.nan
     return values, strange
+
+
+def _undressed(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers without the commas between thousands, the sign of a currency and that of per cent; other text as it is."""
+    dressed = pc.and_kleene(pc.match_substring_regex(text, DRESSED), pc.match_substring_regex(text, r"[,$€£¥%]"))
+    if not pc.any(dressed).as_py():
+        return text
+    bare = pc.replace_substring_regex(pc.replace_substring(text, ",", ""), r"[$€£¥%]|\s", "")
+    return pc.if_else(dressed, bare, text)
 
 
 def coded(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,9 +16,12 @@ from graft.core.rows import evenly_spaced
 from graft.data.audio import SUFFIXES as SOUNDS
 from graft.data.audio import starts_like_sound
 from graft.data.columns import NUMBER, as_numbers, as_text, is_missing, take
+from graft.data.dates import are_dates
 from graft.data.image import SUFFIXES as IMAGES
 from graft.data.letters import alphabet_of, is_named
 from graft.data.series_rows import is_series
+from graft.data.several import is_list, separator_of
+from graft.data.table_kinds import STRANGE, table_kinds
 
 LABELS = ("label", "labels", "class", "category", "intent", "target", "y", "sentiment", "标签", "类别", "分类")
 TEXTS = (
@@ -26,11 +29,14 @@ TEXTS = (
     "query", "utterance", "headline", "abstract", "tweet", "premise", "hypothesis", "answer", "description",
     "文本", "内容", "标题", "评论", "句子", "问题",
 )  # fmt: skip
+PAIRS = (  # names of the two texts of a pair
+    ("sentence1", "sentence2"), ("premise", "hypothesis"), ("question1", "question2"), ("text1", "text2"),
+    ("sentence_a", "sentence_b"), ("text_a", "text_b"), ("句子1", "句子2"), ("文本1", "文本2"),
+)  # fmt: skip
 FILES = {"image": "images", "audio": "sounds"}  # modalities whose examples are files, and what these are called
 GIVEN = {**FILES, "counts": "sparse counts", "sequence": "sequences"}  # a source can leave no choice about these
 IDS = ("id", "idx", "index", "uid", "uuid", "guid", "row", "row_id", "unnamed: 0", "编号", "序号")
 SAMPLE = 5_000  # rows that a guess looks at, spread evenly over the data
-STRANGE = 0.01  # share of cells that may be no number in a column of numbers
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Roles:
         inputs: Names of the input columns, in order.
         label: Name of the label column, or None.
         group: Name of the group column, or None.
-        kinds: Of the input columns of a table: ``"number"`` or ``"category"``; of counts: number of features, and where
+        kinds: Of the input columns of a table, see ``data.rows.TableRows``; of counts: number of features, and where
             their numbers start; of sequences: ``alphabet``, and ``strands`` where both count.
         notes: How the guess was made.
     """
@@ -94,40 +100,48 @@ def guess(
     if kept:
         found = modality or _modality_of(kept, looks)
     else:
-        found, kept = _find_inputs(free, looks, modality, where, notes)
+        pair = _pair(free, looks, notes) if modality in {None, "text"} else None
+        found, kept = ("text", pair) if pair else _find_inputs(free, looks, modality, where, notes)
     if found in GIVEN and len(kept) > 1:
         raise DataError(
             f"several columns of {GIVEN[found]}: {', '.join(kept)}", where=where, hint="name one with inputs"
         )
     kinds = {}
     if found == "table":
-        kept, kinds = _table_kinds(table, kept, explicit=bool(inputs), where=where, notes=notes)
+        kept, kinds = table_kinds(table, kept, explicit=bool(inputs), where=where, notes=notes)
     return Roles(found, kept, label, group, kinds, tuple(notes))
 
 
 @dataclass(frozen=True)
 class _Look:
-    """What a sample of one column looks like: ``kind`` is image, audio, sequence, series, text, word, number or empty."""
+    """What a sample of one column looks like.
+
+    ``kind`` is image, audio, sequence, series, labels (lists), text, word, number or empty; ``several``: cells hold several labels.
+    """
 
     kind: str
     distinct: int
     filled: int
+    several: bool = False
 
 
-def _look(sample: pa.Array, name: str) -> _Look:
+def _look(sample: pa.Array, name: str) -> _Look:  # noqa: PLR0911  (one per kind)
     column = pa.chunked_array([sample])
-    if is_series(column.type) or pa.types.is_struct(column.type) or pa.types.is_large_binary(column.type):
-        kind = "series" if is_series(column.type) else "audio" if _holds_sound(column) else "image"
-        return _Look(kind, len(column), len(column))
+    if is_list(column.type) or pa.types.is_struct(column.type) or pa.types.is_large_binary(column.type):
+        kind = "labels" if is_list(column.type) else "audio" if _holds_sound(column) else "image"
+        kind = "series" if is_series(column.type) else kind
+        return _Look(kind, len(column), len(column), several=kind == "labels")
     text = as_text(column)
     texts = pc.utf8_trim_whitespace(text.filter(pa.array(~is_missing(text))))
     if not len(texts):
         return _Look("empty", 0, 0)
     distinct = len(pc.unique(texts))
     if not pa.types.is_large_string(column.type):
-        numeric = not (pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type))
-        return _Look("number" if numeric else "word", distinct, len(texts))
+        kind = "word" if pa.types.is_boolean(column.type) else "date" if pa.types.is_temporal(column.type) else "number"
+        return _Look(kind, distinct, len(texts))
     values = texts.to_pylist()
+    if are_dates(values):
+        return _Look("date", distinct, len(values))
     for kind, suffixes in (("image", IMAGES), ("audio", SOUNDS)):
         if sum(value.lower().endswith(suffixes) for value in values) >= 0.8 * len(values):
             return _Look(kind, distinct, len(values))
@@ -140,7 +154,8 @@ def _look(sample: pa.Array, name: str) -> _Look:
     named = _base(name) in TEXTS
     long = (words >= 2.5 or width >= 12) if named else (words >= 3 or width >= 20)
     varied = distinct > 0.5 * len(values) or distinct > 1000 or (width > 40 and distinct > 20)
-    return _Look("text" if (long and varied) or (named and varied) else "word", distinct, len(values))
+    kind = "text" if (long and varied) or (named and varied) else "word"
+    return _Look(kind, distinct, len(values), several=not named and width <= 200 and separator_of(column) is not None)
 
 
 def _holds_sound(column: pa.ChunkedArray) -> bool:
@@ -176,7 +191,7 @@ def _find_label(
         look = looks[last]
         repeats = look.distinct <= max(2, 0.5 * look.filled) and look.distinct <= 200
         target = look.kind == "number" and all(looks[n].kind in {"text", "series", *GIVEN} for n in rest[:-1])
-        if (look.kind in {"word", "number"} and repeats) or target:
+        if (look.kind in {"word", "number"} and repeats) or target or look.several:
             return last
     if len(rest) > 1 and looks[rest[-1]].kind == "empty":
         raise DataError(f"the last column {rest[-1]!r} is empty", where=where, hint="name the label column with label")
@@ -205,7 +220,9 @@ def _find_inputs(
 ) -> tuple[str, tuple[str, ...]]:
     like_texts = {"text", "sequence"} if modality in {"text", "table"} else {"text"}
     texts = [name for name in free if looks[name].kind in like_texts]
-    others = [name for name in free if looks[name].kind in {"word", "number"} and not _names_rows(name, looks[name])]
+    others = [
+        name for name in free if looks[name].kind in {"word", "number", "date"} and not _names_rows(name, looks[name])
+    ]
     if not texts and len(others) == 1 and _like_text(looks[others[0]]):
         texts, others = others, []
     if not texts and modality == "text":
@@ -228,24 +245,36 @@ def _find_inputs(
         used = named if named and others and len(named) < len(texts) else texts
         plural = "s" * (len(used) > 1)
         notes.append(f"text is read from column{plural} {', '.join(map(repr, used))}")
-        _note_left(free, used, notes)
+        _note_left(free, used, notes, also="" if modality or not others else ", or --modality table to use all")
         return "text", tuple(used)
     if modality in FILES:
         raise DataError(
             f"no column of {modality} paths found", where=where, hint=f"name it with inputs; columns: {', '.join(free)}"
         )
-    used = others + (texts if modality == "table" else [])
-    used = [name for name in free if name in used]
+    used = [name for name in free if name in {*others, *texts}]
     left = [name for name in free if name not in used]
     if left:
         notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (empty, an identifier or free text)")
     return "table", tuple(used)
 
 
-def _note_left(free: list[str], used: list[str] | tuple[str, ...], notes: list[str]) -> None:
+def _pair(free: list[str], looks: dict[str, _Look], notes: list[str]) -> tuple[str, str] | None:
+    """Two columns that are named as the texts of a pair."""
+    folded = {
+        name.casefold().strip(): name for name in reversed(free) if looks[name].kind in {"text", "word", "sequence"}
+    }
+    both = ((one, two) for one, two in PAIRS if one in folded and two in folded and f"{two[:-1]}3" not in folded)
+    found = next(((folded[one], folded[two]) for one, two in both), None)
+    if found:
+        notes.append(f"pairs of texts are read from columns {found[0]!r}, {found[1]!r}")
+        _note_left(free, found, notes)
+    return found
+
+
+def _note_left(free: list[str], used: list[str] | tuple[str, ...], notes: list[str], *, also: str = "") -> None:
     left = [name for name in free if name not in used]
     if left:
-        notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (name inputs to use them)")
+        notes.append(f"column{'s' * (len(left) > 1)} not used: {', '.join(left)} (name inputs to use them{also})")
 
 
 def _find_sequences(
@@ -266,34 +295,3 @@ def _find_sequences(
             raise DataError("no column of sequences found", where=where, hint=hint)
     wanted = modality == "sequence" or (modality is None and len(found) >= rest)
     return ("sequence", found) if found and wanted else None
-
-
-def _table_kinds(
-    table: pa.Table, inputs: tuple[str, ...], *, explicit: bool, where: str, notes: list[str]
-) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Number or category, decided once over all rows; columns of ever new words are left out."""
-    kinds: dict[str, str] = {}
-    for name in inputs:
-        column = table.column(name)
-        if pa.types.is_boolean(column.type) or pa.types.is_temporal(column.type):
-            kinds[name] = "category"
-            continue
-        values, strange = as_numbers(column)
-        filled = int((~np.isnan(values)).sum())
-        if filled and strange.sum() <= STRANGE * (filled + strange.sum()):
-            kinds[name] = "number"
-            if strange.any():
-                notes.append(f"{strange.sum()} cell(s) of {name!r} are no numbers and count as missing")
-            continue
-        text = as_text(column)
-        given = int((~is_missing(text)).sum())
-        levels = len(pc.unique(text))
-        if explicit or (given and (levels <= 50 or levels <= 0.5 * given)):
-            kinds[name] = "category"
-        else:
-            notes.append(f"column {name!r} is not used: {'empty' if not given else f'{levels} different words'}")
-    if not kinds:
-        raise DataError("no input column found", where=where, hint="name the inputs")
-    numbers = sum(kind == "number" for kind in kinds.values())
-    notes.append(f"read as a table of {numbers} number and {len(kinds) - numbers} category columns")
-    return tuple(kinds), kinds

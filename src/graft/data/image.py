@@ -14,9 +14,10 @@ from graft.core.errors import DataError
 from graft.core.registry import MODALITIES
 from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
+from graft.data import bands
 from graft.data.pixels import ImageVectors
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", *bands.SUFFIXES)
 SHORTEST = 1024  # px; a larger image is reduced by a whole factor to no less than this: no model here reads more
 SAMPLE = 500  # images that facts are read from
 
@@ -43,6 +44,8 @@ def decode(source: Any) -> np.ndarray:
         raise DataError("no image")
     if isinstance(source, np.ndarray):
         return _from_array(source)
+    if bands.is_array_file(source):
+        return _one_or_three(source)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF blocks and the like: the picture is what counts
@@ -94,11 +97,20 @@ def _to_bytes(values: np.ndarray) -> np.ndarray:
     return np.clip(np.nan_to_num(values) * scale + 0.5, 0, 255).astype(np.uint8)
 
 
+def _one_or_three(source: Any) -> np.ndarray:
+    """A file of an array as one of the usual pictures."""
+    values = bands.values_of(source)
+    if values.shape[2] not in bands.USUAL:
+        raise DataError(f"{values.shape[2]} {bands.CHANNELS}1 or 3 are read")
+    return _from_array(values)
+
+
 def _from_array(values: np.ndarray) -> np.ndarray:
     if values.ndim == 3 and values.shape[2] not in {1, 3, 4} and values.shape[0] in {1, 3, 4}:
         values = values.transpose(1, 2, 0)  # channels first
     if values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in {1, 3, 4}) or not values.size:
-        raise DataError(f"an array of shape {values.shape} is no image")
+        channels = f": {values.shape[2]} {bands.CHANNELS}1 or 3 are read" if values.ndim == 3 and values.size else ""
+        raise DataError(f"an array of shape {values.shape} is no image{channels}")
     if values.dtype != np.uint8:
         values = _to_bytes(values.astype(np.float64))
     if values.ndim == 2:
@@ -115,7 +127,7 @@ def fault(source: Any) -> str:
 
     if source is None:
         return "no image"
-    if isinstance(source, np.ndarray) or not isinstance(source, str | Path | bytes):
+    if bands.is_array_file(source) or not isinstance(source, str | Path | bytes):
         try:
             decode(source)
         except DataError as error:
@@ -125,11 +137,19 @@ def fault(source: Any) -> str:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
             image.load()
+            if image.format == "TIFF":
+                _refuse_several(source)
     except FileNotFoundError:
         return "no such file"
     except Exception as error:  # noqa: BLE001  (decoders raise nearly anything on damaged input)
         return _reason(error, source)
     return ""
+
+
+def _refuse_several(source: Any) -> None:
+    several = bands.bands_of(source)
+    if several is not None:
+        raise DataError(f"{several.shape[2]} {bands.CHANNELS}1 or 3 are read")
 
 
 class _Image:
@@ -165,8 +185,9 @@ class _Image:
         vectors = ImageVectors().fit(dataset)
         where = str(source) if isinstance(source, str | Path) else "in memory"
         steps = [("raw", f"{where}: {width} x {height} px, {mode}, {form}")]
+        channels = "RGB" if image.shape[2] == 3 else f"with {image.shape[2]} channels of 8 bits"
         steps.append(
-            ("decoded", f"{image.shape[1]} x {image.shape[0]} px RGB, mean brightness {image.mean():.0f} of 255")
+            ("decoded", f"{image.shape[1]} x {image.shape[0]} px {channels}, mean brightness {image.mean():.0f} of 255")
         )
         if dataset.y is not None:
             steps.append(("label", str(one.labels[0])))
@@ -181,6 +202,12 @@ def _facts(source: Any) -> tuple[tuple[int, int], str, str]:
     """Width and height, mode and format, from the header alone."""
     from PIL import Image
 
+    several = bands.bands_of(source)
+    if several is not None or bands.is_array_file(source):
+        values = bands.values_of(source) if several is None else several
+        height, width, channels = values.shape
+        form = "array" if isinstance(source, np.ndarray) else "NPY" if bands.is_array_file(source) else "TIFF"
+        return (width, height), f"{channels} channels, {values.dtype}", form
     if isinstance(source, str | Path | bytes):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -21,6 +21,7 @@ from graft.data.guess import FILES
 from graft.data.image import SUFFIXES as IMAGES
 from graft.data.lines import Lines
 from graft.data.series_files import open_folder as open_series
+from graft.data.several import in_memory
 from graft.data.sparse import CountRows
 from graft.data.spectrogram import Sound
 from graft.data.svmlight import COLUMN, is_svmlight
@@ -123,6 +124,9 @@ def _media_blocks(media: Any, y: Any, rows: int) -> Iterator[Block]:
 
 
 def _label_column(y: Any, rows: int) -> pa.ChunkedArray:
+    lists = in_memory(y, rows)
+    if lists is not None:
+        return pa.chunked_array([lists])
     values = y if isinstance(y, np.ndarray) else np.asarray(list(y))
     if values.ndim != 1 or len(values) != rows:
         raise DataError(f"{rows} rows but labels of shape {values.shape}", hint="pass one label per row")
@@ -209,6 +213,10 @@ def _from_datasets(data: Any) -> pa.Table:
     table = data.data.table if getattr(data, "_indices", None) is None else data.with_format("arrow")[:]
     table = table.select(list(data.features))
     for place, (name, feature) in enumerate(data.features.items()):
+        inner = getattr(getattr(feature, "feature", None), "names", None)
+        if inner:  # a list of class numbers
+            lists = [None if row is None else [inner[i] for i in row] for row in table.column(name).to_pylist()]
+            table = table.set_column(place, name, pa.array(lists, pa.large_list(pa.large_string())))
         names = getattr(feature, "names", None)
         if names and pa.types.is_integer(table.column(name).type):
             lookup = pa.array(names, pa.large_string())

@@ -15,13 +15,17 @@ from graft.core.rows import evenly_spaced
 from graft.core.task import IMBALANCE, Task
 from graft.core.types import Dataset
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
+from graft.data.bands import CHANNELS
 from graft.data.biological import SequenceRows
 from graft.data.columns import BAD, Stored, as_numbers, as_text, coded, store, take
+from graft.data.detection import load_detected
 from graft.data.fasta import HINT as HEADERS
 from graft.data.guess import GIVEN, SAMPLE, Roles, find_column, guess
 from graft.data.inputs import Source, open_source
 from graft.data.letters import alphabet_of
+from graft.data.long_texts import with_reading
 from graft.data.series_tables import from_arrays, read_series
+from graft.data.several import one_column, read_several, remarks, several_labels
 from graft.data.stream import Chunk, recipe, stream
 from graft.data.svmlight import QUERY
 from graft.data.tagging import load_tagged
@@ -32,12 +36,14 @@ __all__ = ["Chunk", "load", "recipe", "stream"]
 def load(
     source: Any,
     *,
-    label: str | None = None,
+    label: str | Sequence[str] | None = None,
     inputs: str | Sequence[str] | None = None,
     group: str | None = None,
     task: str | Task | None = None,
+    order: Sequence[str] = (),
     modality: str | None = None,
     strands: str = "one",
+    long: str = "auto",
     encoding: str = "utf-8",
     labelled: bool = True,
     partly: bool = False,
@@ -53,12 +59,16 @@ def load(
             with one folder of images, sounds or series, or one FASTA file, per class; a DataFrame, ``datasets.Dataset`` or Arrow table; ``(X, y)`` or ``X`` with a 2-D
             array (table), a scipy sparse matrix (counts), a 3-D or 4-D array (images), a list of ``(samples, rate)``
             (sounds), a list of str or of str tuples (text).
-        label: Label column; found by name or place if not given.
+        label: Label column; found by name or place if not given.  Several columns of 0 and 1 are one label each.
         inputs: Input columns; found if not given.  Several text columns give tuples.
         group: Column whose values are never split between training and test.
-        task: ``"classification"``, ``"regression"``, or ``"tagging"`` of words; read off the data if not given.
+        task: ``"classification"``, ``"ordinal"`` (of classes with an order), ``"multilabel"``, ``"regression"``,
+            ``"tagging"`` of words, or ``"detection"`` of boxes in pictures; read off the data if not given.
+        order: Classes from lowest to highest, which make the task ordinal; without them it takes that of numbers.
         modality: ``"text"``, ``"image"``, ``"audio"``, ``"sequence"``, ``"series"`` or ``"table"``; guessed if not given.
         strands: ``"both"`` where the other strand of DNA has the same label: it is learned from and asked too.
+        long: How networks read texts that are longer than they can read at once: in ``"windows"``, their beginning and end
+            (``"head-tail"``), or their beginning (``"truncate"``); ``"auto"`` takes windows where many are long.
         encoding: Of text files.
         labelled: Whether labels are wanted; without them ``y`` is None.
         partly: Whether rows without a label stay, with the target -1 (NaN where targets are values).
@@ -75,10 +85,16 @@ def load(
         >>> len(data), data.task.classes, data.take()[:2]
         (4, ('+', '-'), ['good', 'bad'])
     """
+    if len(order) and task not in {None, "ordinal"} and not isinstance(task, Task):
+        raise UsageError(f"an order is for an ordinal task, not for {task}", hint="leave --order or --task out")
     if bad_rows not in {"error", "drop"}:
         raise UsageError(f"unknown bad_rows {bad_rows!r}", hint="use error or drop")
     like = recipe(like) if isinstance(like, Dataset) else like
+    label = label if isinstance(label, str) or label is None else ",".join(label)
     asked: dict[str, Any] = {"encoding": encoding, "labelled": labelled, "bad_rows": bad_rows, "name": name}
+    detected = load_detected(source, task=task, like=like, modality=modality, **asked)
+    if detected is not None:
+        return detected
     tagged = load_tagged(source, task=task, like=like, label=label, modality=modality, **asked)
     if tagged is not None:
         return tagged
@@ -86,23 +102,27 @@ def load(
     known = read_roles(like) if like is not None else None
     hints = {"label": label, "inputs": wanted, "group": group, "modality": modality, "labelled": labelled}
     opened, stored, notes = _read(source, known and known[0], hints, encoding, workdir, bad_rows, partly=partly)
+    stored.table, label = one_column(stored.table, label, known, where=opened.where, labelled=labelled)
+    hints["label"] = label
     if known:
         roles, task = _known_roles(known[0], stored, opened, label=label, group=group), known[1]
     else:
-        roles = _roles(stored, opened, **hints)
+        roles = with_reading(_roles(stored, opened, **hints), stored.table, long)
     strict = known is not None
     rows, spoilt = assemble(
         stored.table, roles, base=opened.base, media=opened.media, owner=stored.owner, strict=strict
     )
     _ask_strands(rows, strands)
     notes += [*roles.notes, *getattr(rows, "notes", ())]
-    notes += _left_out(spoilt, stored, opened, strict=strict and bad_rows == "error")
+    notes += _left_out(spoilt, stored, opened, strict=strict and bad_rows == "error", drop=bad_rows == "drop")
     keep = ~np.isin(np.arange(len(rows)), list(spoilt))
     known_task = task if isinstance(task, Task) else Task("classification", roles.modality)
     called = name or opened.name
     data = Dataset(rows, None, known_task, np.arange(len(rows)), None, roles.inputs, called, line_of=stored.lines)
     if labelled:
-        data, keep = _label(data, stored.table, keep, task=task, roles=roles, opened=opened, notes=notes, partly=partly)
+        data, keep = _label(
+            data, stored.table, keep, task=task, order=order, roles=roles, opened=opened, notes=notes, partly=partly
+        )
     if roles.group:
         data = dataclasses.replace(data, groups=_groups(stored.table.column(roles.group)))
     data = data.select(np.flatnonzero(keep))
@@ -117,7 +137,8 @@ def _read(
     """What the source is, its rows, and notes; steps of time series become lists, which is then said in the hints."""
     roles = known or Roles("", ())
     series = "series" in (hints["modality"], roles.modality)
-    columns = [*hints["inputs"], *filter(None, (hints["label"], hints["group"])), *(() if series else roles.inputs)]
+    labels = (hints["label"] or "").split(",")
+    columns = [*hints["inputs"], *filter(None, (*labels, hints["group"])), *(() if series else roles.inputs)]
     source = _arrays_of_series(source) if series else source
     opened = open_source(source, encoding=encoding, columns=columns, labelled=hints["labelled"] and not partly)
     stored = store(opened.blocks, Path(workdir) if workdir else None, tolerate=bad_rows == "drop")
@@ -219,7 +240,7 @@ def _strings(column: pa.ChunkedArray, rows: np.ndarray) -> list[str]:
     return [text for text in take(column, rows).to_pylist() if text]
 
 
-def _left_out(spoilt: dict[int, str], stored: Stored, opened: Source, *, strict: bool) -> list[str]:
+def _left_out(spoilt: dict[int, str], stored: Stored, opened: Source, *, strict: bool, drop: bool) -> list[str]:
     """Notes on examples that are no examples; an error where most are."""
     if not spoilt:
         return []
@@ -229,13 +250,26 @@ def _left_out(spoilt: dict[int, str], stored: Stored, opened: Source, *, strict:
     where = f"{opened.where}, {opened.unit} {lines[0]}"
     if len(spoilt) > len(stored.lines) / 2:
         raise DataError(f"{len(spoilt)} of {len(stored.lines)} rows cannot be used", where=where, hint=first)
-    if "is not a number" in first and strict:
+    if ("is not a number" in first or "is not a date" in first) and strict:
         raise DataError(first, where=where, hint="leave the cell empty if it is unknown, or --bad-rows drop")
+    odd = None if drop else next((place for place in places if CHANNELS in spoilt[place]), None)
+    if odd is not None:
+        where = f"{opened.where}, {opened.unit} {stored.lines[odd]}"
+        hint = "all pictures need equally many channels; --bad-rows drop leaves the others out"
+        raise DataError(spoilt[odd], where=where, hint=hint)
     kind = {"unreadable image": "image", "unusable sound": "sound"}.get(first.partition(" (")[0])
     if kind:
         few = "; ".join(spoilt[place] for place in places[:3]) + (" …" if len(places) > 3 else "")
         return [f"{len(spoilt)} {kind}(s) left out: {few}"]
     return [f"{len(spoilt)} row(s) left out: {first} ({_some(lines, opened.unit)})"]
+
+
+def _label_column(roles: Roles, table: pa.Table, opened: Source) -> str:
+    if roles.label is None and opened.modality == "sequence":
+        raise DataError("the headers of the FASTA file name no class", where=opened.where, hint=HEADERS)
+    if roles.label is None:
+        raise DataError("the data have no labels", where=opened.where, hint="pass (X, y), or name the label column")
+    return find_column(roles.label, table.column_names, role="label", where=opened.where)
 
 
 def _label(
@@ -244,19 +278,21 @@ def _label(
     keep: np.ndarray,
     *,
     task: str | Task | None,
+    order: Sequence[str],
     roles: Roles,
     opened: Source,
     notes: list[str],
     partly: bool,
 ) -> tuple[Dataset, np.ndarray]:  # fmt: skip
     """The data set with targets, and which rows have one."""
-    if roles.label is None and opened.modality == "sequence":
-        raise DataError("the headers of the FASTA file name no class", where=opened.where, hint=HEADERS)
-    if roles.label is None:
-        raise DataError("the data have no labels", where=opened.where, hint="pass (X, y), or name the label column")
-    label = find_column(roles.label, table.column_names, role="label", where=opened.where)
+    label = _label_column(roles, table, opened)
     lines, column = data.line_of, table.column(label)
     assert lines is not None
+    found = None if order else read_several(column, task)
+    if found is not None:
+        known, gone, more = several_labels(found, keep, task, modality=roles.modality, label=label, where=opened.where)
+        notes += [*more, *_unknown(lines[gone], opened, partly=partly)]
+        return dataclasses.replace(data, y=known[1], task=known[0]), keep if partly else keep & ~gone
     if isinstance(task, Task):
         y, gone, strange = read_labels(column, task)
         if (strange & keep).any():
@@ -269,7 +305,7 @@ def _label(
             raise DataError(what, where=where, hint=few or None)
     else:
         try:
-            task, y, gone = _infer(column, keep, kind=task, roles=roles, lines=lines, opened=opened)
+            task, y, gone = _infer(column, keep, kind=task, order=order, roles=roles, lines=lines, opened=opened)
         except DataError as error:
             raise DataError(error.what, where=error.where or opened.where, hint=error.hint) from None
         if not task.is_classification:
@@ -284,8 +320,20 @@ def _label(
     return dataclasses.replace(data, y=y, task=task), keep if partly else keep & ~gone
 
 
+def _unknown(lines: np.ndarray, opened: Source, *, partly: bool) -> list[str]:
+    done = "" if partly else " left out"
+    return [f"{len(lines)} row(s) whose labels are unknown{done} ({_some(lines, opened.unit)})"] if len(lines) else []
+
+
 def _infer(
-    column: pa.ChunkedArray, keep: np.ndarray, *, kind: str | None, roles: Roles, lines: np.ndarray, opened: Source
+    column: pa.ChunkedArray,
+    keep: np.ndarray,
+    *,
+    kind: str | None,
+    order: Sequence[str],
+    roles: Roles,
+    lines: np.ndarray,
+    opened: Source,
 ) -> tuple[Task, np.ndarray, np.ndarray]:
     """Task, targets (N,) and which are missing, without one Python object per row."""
     label = str(roles.label)
@@ -295,7 +343,7 @@ def _infer(
     if not present.any():
         raise DataError(f"the label column {label!r} is empty")
     if kind != "regression":
-        task = Task.infer(names[present], modality=roles.modality, kind=kind, target=label)
+        task = Task.infer(names[present], modality=roles.modality, kind=kind, target=label, classes=order)
         kind = task.kind
     if kind == "regression":
         values, strange = as_numbers(column)
@@ -306,8 +354,9 @@ def _infer(
         there = ~np.isnan(values)
         task = Task.infer(values[there & keep], modality=roles.modality, kind="regression", target=label)
         return task, np.asarray(task.encode(np.where(there, values, task.center))), ~there
-    ratio = counts[present].max() / counts[present].min()
-    task = dataclasses.replace(task, metric="macro_f1" if ratio > IMBALANCE else "accuracy")
+    if not task.is_ordinal:
+        ratio = counts[present].max() / counts[present].min()
+        task = dataclasses.replace(task, metric="macro_f1" if ratio > IMBALANCE else "accuracy")
     index = np.full(len(names) + 1, -1, np.int64)
     index[:-1][present] = task.encode(names[present])
     return task, index[codes], codes < 0
@@ -332,12 +381,15 @@ def _remarks(data: Dataset, opened: Source) -> list[str]:
         if single:
             few = ", ".join(single[:5]) + (" …" if len(single) > 5 else "")
             notes.append(f"{len(single)} class(es) with one row can be trained on but not scored: {few}")
+    if data.task.is_multilabel:
+        notes += remarks(y, data.task.classes)
     keys = data.X.keys(data.rows)  # type: ignore[attr-defined]
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     repeated = np.flatnonzero(first[inverse] != np.arange(len(keys)))
     if len(repeated):
         notes.append(f"{len(repeated)} row(s) repeat an earlier row ({_some(lines[data.rows[repeated]], opened.unit)})")
-        differ = repeated[y[repeated] != y[first[inverse[repeated]]]]
+        other = y[repeated] != y[first[inverse[repeated]]]
+        differ = repeated[other.reshape(len(repeated), -1).any(axis=1)]
         pairs = [f"{lines[data.rows[first[inverse[i]]]]} and {lines[data.rows[i]]}" for i in differ[:3]]
         if pairs:
             more = " …" if len(differ) > 3 else ""

@@ -17,8 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from graft.core.errors import DataError
+from graft.core.rows import evenly_spaced
+from graft.data.bands import ROWS, Bands
 from graft.data.columns import as_numbers, as_text, take
-from graft.data.image import decode
+from graft.data.dates import expanded, seconds
+from graft.data.image import decode, fault
+from graft.data.long_texts import marked
 
 CHUNK = 8_192  # rows hashed at a time
 
@@ -54,14 +58,16 @@ class TextRows:
     Args:
         columns: One or more columns of text of equal length.
         owner: Whatever must live as long as the columns (a temporary folder).
+        long: How networks read long ones: ``"windows"``, ``"head-tail"``, or their beginning (``data.long_texts``).
 
     Example:
         >>> TextRows.of(["one", "two"]).take(np.array([1]))
         ['two']
     """
 
-    def __init__(self, columns: Sequence[pa.ChunkedArray], owner: Any = None) -> None:
-        self.columns, self.owner = [as_text(column) for column in columns], owner
+    def __init__(self, columns: Sequence[pa.ChunkedArray], owner: Any = None, long: str = "") -> None:
+        self.columns, self.owner, self.long = [as_text(column) for column in columns], owner, long
+        self.kinds = {"long": long} if long else {}
 
     @classmethod
     def of(cls, texts: Sequence[str] | Sequence[tuple[str, ...]]) -> TextRows:
@@ -76,11 +82,11 @@ class TextRows:
     def take(self, rows: np.ndarray) -> list[Any]:
         """Texts in the order of ``rows``; a missing text is empty."""
         parts = [pc.fill_null(take(column, rows), "").to_pylist() for column in self.columns]
-        return parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
+        return marked(parts[0], self.long) if len(parts) == 1 else list(zip(*parts, strict=True))
 
     @cached_property
     def _digest(self) -> str:
-        return hashlib.sha256(b"text" + b"".join(map(_digest_column, self.columns))).hexdigest()
+        return hashlib.sha256(b"text" + self.long.encode() + b"".join(map(_digest_column, self.columns))).hexdigest()
 
     def digest(self) -> str:
         """Hash of all texts, in order."""
@@ -128,18 +134,62 @@ class FileRows:
 
 
 class ImageRows(FileRows):
-    """Images; ``decode`` reads them."""
+    """Images; ``decode`` reads them, ``Bands`` those of other than one or three channels, or of arrays with own ranges.
 
-    def __init__(self, items: pa.ChunkedArray | Sequence[Any], base: Path | None = None, owner: Any = None) -> None:
+    Args:
+        items: As those of ``FileRows``.
+        base: Folder that relative paths start from.
+        owner: Whatever must live as long as the column.
+        bands: How channels are read; None: RGB.
+    """
+
+    def __init__(
+        self,
+        items: pa.ChunkedArray | Sequence[Any],
+        base: Path | None = None,
+        owner: Any = None,
+        bands: Bands | None = None,
+    ) -> None:
         super().__init__(items, base, owner)
         self._keys: dict[int, int] = {}
+        self.bands, self.kinds = bands, bands.kinds() if bands else {}
+
+    @property
+    def channels(self) -> int:
+        """Channels of what ``take`` gives."""
+        return 3 if self.bands is None or self.bands.channels == 1 else self.bands.channels
+
+    def found_bands(self) -> ImageRows:
+        """The same rows, read by the channels and ranges that their first and some others have."""
+        some = self.sources(np.unique(np.r_[0, evenly_spaced(len(self), ROWS)])) if len(self) else iter(())
+        return ImageRows(self.items, self.base, self.owner, Bands.of(some))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of the channels."""
+        if self.bands is None:
+            return ()
+        ends = (f"{low:.4g} … {high:.4g}" for low, high in zip(self.bands.low[:3], self.bands.high[:3], strict=True))
+        more = ", …" if self.bands.channels > 3 else ""
+        return (f"pictures have {self.bands.channels} channel(s), read in 256 steps from {', '.join(ends)}{more}",)
+
+    def fault(self, source: Any) -> str:
+        """Why an image cannot be read, empty if it can."""
+        if self.bands is None:
+            return fault(source)
+        try:
+            self.bands.read(source)
+        except Exception as error:  # noqa: BLE001  (decoders raise nearly anything on damaged input)
+            return "no image" if source is None else str(error) or type(error).__name__
+        return ""
 
     def take(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Images in the order of ``rows``, uint8 RGB (H, W, 3) each."""
+        """Images in the order of ``rows``, uint8 (H, W, C) each, C = 3 unless the pictures have other channels."""
         images = []
+        read = decode if self.bands is None else self.bands.read
         for row, source in zip(rows, self.sources(rows), strict=True):
             try:
-                images.append(decode(source))
+                images.append(read(source))
             except DataError as error:
                 where = str(source) if isinstance(source, str | Path) else f"image {int(row)}"
                 raise DataError(f"unreadable image: {error}", where=where) from None
@@ -154,7 +204,8 @@ class ImageRows(FileRows):
 
     def digest(self) -> str:
         """Hash of the bytes of all images, in order."""
-        return hashlib.sha256(b"image" + self.keys(np.arange(len(self))).tobytes()).hexdigest()
+        known = repr(sorted(self.kinds.items())).encode() if self.kinds else b""
+        return hashlib.sha256(b"image" + known + self.keys(np.arange(len(self))).tobytes()).hexdigest()
 
 
 def _bytes(source: Any) -> bytes:
@@ -170,11 +221,12 @@ def _bytes(source: Any) -> bytes:
 
 
 class TableRows:
-    """Columns of numbers and categories.
+    """Columns of numbers, categories, dates and texts.
 
     Args:
         columns: Column by name, in order.
-        kinds: ``"number"`` or ``"category"`` by name.
+        kinds: ``"number"``, ``"category"``, ``"text"``, or ``"date ORDER PARTS"`` by name: ``day-first`` or ``month-first``,
+            and the parts (``data.dates``) that become columns of numbers, between commas.
         owner: Whatever must live as long as the columns.
     """
 
@@ -187,22 +239,33 @@ class TableRows:
         return len(next(iter(self.columns.values())))
 
     def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """Columns in the order of ``rows``: float64 with NaN, or str objects with None; a blank category is None."""
+        """Columns in the order of ``rows``: float64 with NaN, or str objects with None; a blank category is None.
+
+        A date is a column of numbers for each of its parts, ``when (year)``; texts are NumPy strings, empty where missing.
+        """
         taken: dict[str, np.ndarray] = {}
         for name, column in self.columns.items():
             part = pa.chunked_array([take(column, rows)])
-            if self.kinds[name] == "number":
+            kind = self.kinds[name]
+            if kind == "number":
                 taken[name] = as_numbers(part)[0]
+                continue
+            trimmed = pc.utf8_trim_whitespace(part).to_pylist()
+            if kind.startswith("date "):
+                _, way, parts = kind.split(" ", 2)
+                moments = np.array([seconds(text or "", day_first=way == "day-first") for text in trimmed], np.float64)
+                taken |= {f"{name} ({which})": each for which, each in expanded(moments, parts.split(",")).items()}
+            elif kind == "text":
+                taken[name] = np.array([text or "" for text in trimmed], dtype=np.dtypes.StringDType())
             else:
-                trimmed = pc.utf8_trim_whitespace(part).to_pylist()
                 taken[name] = np.array([text or None for text in trimmed], dtype=object)
         return taken
 
     def keys(self, rows: np.ndarray) -> np.ndarray:
         """64-bit content key per row, equal for equal values (B,)."""
         total = np.zeros(len(rows), np.uint64)
-        for place, (name, values) in enumerate(self.take(np.asarray(rows)).items()):
-            if self.kinds[name] == "number":
+        for place, values in enumerate(self.take(np.asarray(rows)).values()):
+            if values.dtype.kind == "f":
                 part = (values + 0.0).view(np.uint64)  # -0.0 becomes 0.0
                 part = np.where(np.isnan(values), np.uint64(1), part)
             else:

@@ -9,6 +9,7 @@ import numpy as np
 
 from graft.core.errors import DataError, UsageError
 from graft.core.types import Dataset
+from graft.data.stratify import assign_labels, few_of_each
 
 TESTED = 0.9  # share of the rows that are of classes with enough rows for every fold
 
@@ -52,9 +53,14 @@ def folds(dataset: Dataset, *, k: int, seed: int, repeats: int = 1) -> list[tupl
         raise UsageError(f"{k} folds cannot be made", hint="use 2 or more")
     unit, strata = units(dataset), _strata(dataset)
     keys = None if dataset.groups is None else content_keys(dataset)
+    several = dataset.y is not None and dataset.task.is_multilabel
     pairs = []
     for repeat in range(repeats):
-        fold = _assign(unit, strata, np.full(k, 1 / k), np.random.default_rng([seed, repeat]), least=k, home=-1)
+        rng, shares = np.random.default_rng([seed, repeat]), np.full(k, 1 / k)
+        if several:
+            fold = assign_labels(unit, dataset.y, shares, rng, home=-1)
+        else:
+            fold = _assign(unit, strata, shares, rng, least=k, home=-1)
         found = [(np.flatnonzero(fold != part), np.flatnonzero(fold == part)) for part in range(k)]
         if any(not len(test) for _, test in found):
             free = len(np.unique(unit[fold >= 0]))
@@ -93,7 +99,11 @@ def holdout(dataset: Dataset, *, test: float, seed: int) -> tuple[np.ndarray, np
     if not 0 < share < 1:
         raise UsageError(f"a test share of {test} cannot be set aside from {len(dataset)} rows")
     rng = np.random.default_rng([seed, 0])
-    fold = _assign(units(dataset), _strata(dataset), np.array([1 - share, share]), rng, least=2, home=0)
+    shares = np.array([1 - share, share])
+    if dataset.y is not None and dataset.task.is_multilabel:
+        fold = assign_labels(units(dataset), dataset.y, shares, rng, home=0)
+    else:
+        fold = _assign(units(dataset), _strata(dataset), shares, rng, least=2, home=0)
     train, tested = np.flatnonzero(fold == 0), np.flatnonzero(fold == 1)
     if not len(train) or not len(tested):
         raise DataError(f"{dataset.name} has too few independent rows to set {test} aside")
@@ -102,9 +112,11 @@ def holdout(dataset: Dataset, *, test: float, seed: int) -> tuple[np.ndarray, np
 
 def few_shot(dataset: Dataset, per_class: int, seed: int) -> np.ndarray:
     """Draw ``per_class`` rows of every class without replacement (all of a smaller class), sorted positions."""
-    if dataset.y is None or not dataset.task.is_classification:
+    if dataset.y is None or not dataset.task.has_columns:
         raise UsageError("few-shot sampling needs classes")
     rng = np.random.default_rng(seed)
+    if dataset.task.is_multilabel:
+        return few_of_each(dataset.y, per_class, rng)
     chosen = []
     for c in range(dataset.task.outputs):
         rows = np.flatnonzero(dataset.y == c)

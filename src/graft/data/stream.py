@@ -11,14 +11,17 @@ import numpy as np
 import pyarrow as pa
 
 from graft.core.errors import UsageError
+from graft.core.ragged import ragged
 from graft.core.task import Task
 from graft.core.types import Dataset
 from graft.data.assemble import assemble, fit_roles, read_labels, read_roles
 from graft.data.blocks import Block
 from graft.data.columns import as_text
+from graft.data.detection import stream_pictures
 from graft.data.inputs import Source, open_source
 from graft.data.sentences import SentenceRows
 from graft.data.series_tables import as_block, from_arrays, in_one
+from graft.data.several import is_list, names_of, one_column
 from graft.data.tagging import stream_tagged
 
 
@@ -86,6 +89,9 @@ def stream(
     roles, task = read_roles(how)
     if task.is_tagging:
         return _tagged(source, how, task, chunk=chunk, encoding=encoding)
+    pictures = stream_pictures(source, chunk=chunk) if task.is_detection else None
+    if pictures is not None:
+        return _pictured(pictures, task)
     series = roles.modality == "series"
     source, columns = (from_arrays(source), ()) if series else (source, roles.inputs)
     opened = open_source(source, encoding=encoding, rows=chunk, columns=columns, labelled=False)
@@ -105,6 +111,11 @@ def _tagged(source: Any, how: dict[str, Any], task: Task, *, chunk: int, encodin
         )
 
 
+def _pictured(pictures: Any, task: Task) -> Iterator[Chunk]:
+    for rows, places, bad, name in pictures:
+        yield Chunk(Dataset(rows, None, task, np.arange(len(rows)), columns=("image",), name=name), places, bad)
+
+
 def _chunk(block: Block, how: dict[str, Any], opened: Source) -> Chunk:
     roles, task = read_roles(how)
     bad = [(item.number, item.reason) for item in block.bad]
@@ -117,11 +128,16 @@ def _chunk(block: Block, how: dict[str, Any], opened: Source) -> Chunk:
     bad += [(int(block.numbers[place]), reason) for place, reason in spoilt.items()]
     good = np.setdiff1d(np.arange(len(rows)), np.fromiter(spoilt, np.int64, len(spoilt)))
     data = Dataset(rows, None, task, good, columns=roles.inputs, name=opened.name, line_of=block.lines)
-    label = next((name for name in (roles.label, opened.label) if name in block.table.column_names), None)
+    table, joined = one_column(block.table, None, (roles, task), where=opened.where)
+    block = dataclasses.replace(block, table=table)
+    label = next((name for name in (joined, roles.label, opened.label) if name in block.table.column_names), None)
     labels = None
     if label is not None:
         column = block.table.column(label)
-        labels = np.array(as_text(column).to_pylist(), dtype=object)[good]
+        if is_list(column.type):
+            labels = ragged("|".join(row or ()) for row in names_of(column, ""))[good]
+        else:
+            labels = np.array(as_text(column).to_pylist(), dtype=object)[good]
         y, gone, strange = read_labels(column, task)
         if len(good) and not (gone | strange)[good].any():
             data = dataclasses.replace(data, y=y[good])

@@ -13,6 +13,8 @@ from graft.core.errors import DataError
 from graft.core.registry import MODALITIES
 from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
+from graft.data.overlap import NAMES as COMMON
+from graft.data.overlap import overlap
 
 SAMPLE = 2_000  # rows that scripts and duplicates are judged by
 FIT = 200_000  # rows that the vocabulary is learnt from at most
@@ -98,7 +100,7 @@ class TextVectors:
     """
 
     def __init__(self) -> None:
-        self.unit, self.longest = "word", 2
+        self.unit, self.longest, self.pairs = "word", 2, False
         self.terms: list[str] = []
         self.idf = np.empty(0)
 
@@ -124,6 +126,7 @@ class TextVectors:
             DataError: There is no word in any text.
         """
         self.unit, self.longest = _unit(_sample(dataset, SAMPLE))
+        self.pairs = len(dataset) > 0 and not isinstance(dataset.take(np.array([0]))[0], str)
         chosen = evenly_spaced(len(dataset), FIT)
         seen: Counter[str] = Counter()
         for texts in _blocks(dataset, chosen):
@@ -141,8 +144,8 @@ class TextVectors:
         return self
 
     def transform(self, dataset: Dataset) -> Any:
-        """CSR float64 (N, terms)."""
-        from scipy.sparse import csr_matrix, vstack
+        """CSR float64 (N, terms); of pairs what both texts have in common stands beside it (``data.overlap``)."""
+        from scipy.sparse import csr_matrix, hstack, vstack
 
         index = {term: i for i, term in enumerate(self.terms)}
         parts = [csr_matrix((0, len(self.terms)))]
@@ -160,22 +163,27 @@ class TextVectors:
             part = csr_matrix((values / norms[rows], places, np.array(ends, np.int32)), (len(texts), len(self.terms)))
             part.sort_indices()
             parts.append(part)
-        return vstack(parts, format="csr")
+        whole = vstack(parts, format="csr")
+        if not self.pairs:
+            return whole
+        blocks = (dataset.take(slice(start, start + BLOCK)) for start in range(0, len(dataset), BLOCK))
+        common = [np.zeros((0, len(COMMON))), *(overlap(block, self.units) for block in blocks)]
+        return hstack([whole, csr_matrix(np.concatenate(common))], format="csr")
 
     def names(self) -> list[str]:
-        """The term that each column counts."""
-        return self.terms
+        """The term that each column counts, and what is common to pairs."""
+        return [*self.terms, *(COMMON if self.pairs else ())]
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Unit and length as JSON; terms (joined by newlines, UTF-8) and weights as arrays."""
         terms = np.frombuffer("\n".join(self.terms).encode(), np.uint8)
-        return {"unit": self.unit, "longest": self.longest}, {"terms": terms, "idf": self.idf}
+        return {"unit": self.unit, "longest": self.longest, "pairs": self.pairs}, {"terms": terms, "idf": self.idf}
 
     @classmethod
     def from_state(cls, facts: dict[str, Any], arrays: dict[str, np.ndarray]) -> TextVectors:
         """The inverse of ``state``."""
         vectors = cls()
-        vectors.unit, vectors.longest = facts["unit"], facts["longest"]
+        vectors.unit, vectors.longest, vectors.pairs = facts["unit"], facts["longest"], facts.get("pairs", False)
         vectors.terms = arrays["terms"].astype(np.uint8).tobytes().decode().split("\n")
         vectors.idf = np.asarray(arrays["idf"], np.float64)
         return vectors
@@ -225,7 +233,8 @@ class _Text:
         units = vectors.units(text)
         one = vectors.transform(dataset.select(np.array([row])))
         order = np.argsort(-one.data, kind="stable")[:6]
-        heavy = ", ".join(f"{vectors.terms[one.indices[i]]} {one.data[i]:.2f}" for i in order)
+        names = vectors.names()
+        heavy = ", ".join(f"{names[one.indices[i]]} {one.data[i]:.2f}" for i in order)
         steps = [("raw", _short(text)), (f"{vectors.unit}s", _short(" | ".join(units)))]
         if dataset.y is not None:
             steps.append(("label", str(dataset.select(np.array([row])).labels[0])))

@@ -77,6 +77,7 @@ class Regularized(Supervised):
         groups: Parameter groups with their rates.
         terms: What changes the loss.
         view: Maps ``pixel_values`` (B, C, H, W) and random numbers (B, 5) to another view of the pictures.
+        retake: Maps the inputs to those of other takes of the same sounds.
     """
 
     def __init__(
@@ -88,9 +89,10 @@ class Regularized(Supervised):
         *,
         terms: Terms,
         view: Callable[[Tensor, Tensor], Tensor] | None = None,
+        retake: Callable[[Batch], Batch] | None = None,
     ) -> None:
         super().__init__(backbone, head, task, groups)
-        self.terms, self.view = terms, view
+        self.terms, self.view, self.retake = terms, view, retake
 
     def loss(self, batch: Batch, player: str) -> Loss:
         del player
@@ -98,6 +100,7 @@ class Regularized(Supervised):
         y, pixels = batch["y"], inputs.get("pixel_values")
         if self.view is not None and pixels is not None:
             inputs["pixel_values"] = self.view(pixels.float(), torch.rand(len(pixels), 5).to(pixels.device))
+        inputs = inputs if self.retake is None else self.retake(inputs)
         share, partner = self._pairs(y)
         outside = self.terms.mixup > 0 and mix(inputs, share, partner)
         features = self.backbone(inputs).float()

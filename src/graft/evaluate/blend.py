@@ -59,6 +59,9 @@ def blend(
 
 
 def _loss(task: Task, y: np.ndarray, outputs: np.ndarray, weight: np.ndarray | None) -> float:
+    if task.is_multilabel:
+        inside = outputs.clip(TINY, 1 - TINY)
+        return -float((y * np.log(inside) + (1 - y) * np.log1p(-inside)).mean())
     if not task.is_classification:
         return float(((outputs.reshape(-1) - y) ** 2).mean())
     return float(np.average(-np.log(outputs[np.arange(len(y)), y].clip(TINY)), weights=weight))

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.stats import norm
 
+from graft.core.boxes import SURE
 from graft.core.errors import DataError, UsageError
 from graft.core.ragged import flat, is_ragged, lengths
 from graft.core.spans import best_tags, span_counts, types_of
 from graft.core.task import Task
+from graft.evaluate import several
+from graft.evaluate.metric import Metric
 from graft.nn import bootstrap as spread
+from graft.nn import box_metrics
 from graft.nn.bootstrap import Interval, Weighted, accuracy, bootstrap, independent, interval, macro_f1, r2
 
 BINS = 15  # equal-width bins of confidence for the calibration error, as in Guo et al. 2017
 _TINY = 1e-15  # smallest probability in a logarithm
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric.
-
-    Attributes:
-        name: Its name.
-        kind: The kind of task it belongs to.
-        larger: Whether larger is better.
-        prepare: Takes task, encoded targets (n,) and outputs, gives a function of weights (R, n) -> (R,).
-    """
-
-    name: str
-    kind: str
-    larger: bool
-    prepare: Callable[[Task, np.ndarray, np.ndarray], Weighted]
 
 
 def balanced_accuracy(y: np.ndarray, outputs: np.ndarray) -> Weighted:
@@ -105,13 +89,43 @@ def _residual(task: Task, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     return (y - outputs.reshape(len(y))) * task.scale
 
 
+def _said(task: Task, outputs: np.ndarray) -> np.ndarray:
+    """Outputs whose largest is the class that is answered (n, C)."""
+    return np.eye(outputs.shape[1])[task.winners(outputs)] if task.is_ordinal else outputs
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", "classification", larger=True, prepare=lambda _, y, out: accuracy(y, out)),
-        Metric("balanced_accuracy", "classification", larger=True, prepare=lambda _, y, out: balanced_accuracy(y, out)),
-        Metric("macro_f1", "classification", larger=True, prepare=lambda _, y, out: macro_f1(y, out)),
-        Metric("log_loss", "classification", larger=False, prepare=lambda _, y, out: log_loss(y, out)),
+        Metric("accuracy", "classification", larger=True, prepare=lambda task, y, out: accuracy(y, _said(task, out))),
+        Metric(
+            "balanced_accuracy",
+            "classification",
+            larger=True,
+            prepare=lambda task, y, out: balanced_accuracy(y, _said(task, out)),
+        ),
+        *several.SEVERAL,
+        Metric(
+            "macro_f1",
+            "classification multilabel",
+            larger=True,
+            prepare=lambda task, y, out: (
+                several.macro_f1(task, y, out) if task.is_multilabel else macro_f1(y, _said(task, out))
+            ),
+        ),
+        Metric("quadratic_kappa", "ordinal", larger=True, prepare=lambda _, y, out: spread.quadratic_kappa(y, out)),
+        Metric(
+            "rank_error",
+            "ordinal",
+            larger=False,
+            prepare=lambda task, y, out: _mean(np.abs(y - task.winners(out)).astype(np.float64)),
+        ),
+        Metric(
+            "log_loss",
+            "classification multilabel",
+            larger=False,
+            prepare=lambda task, y, out: several.log_loss(task, y, out) if task.is_multilabel else log_loss(y, out),
+        ),
         Metric("ece", "classification", larger=False, prepare=lambda _, y, out: calibration_error(y, out)),
         Metric("r2", "regression", larger=True, prepare=lambda _, y, out: r2(y, out)),
         Metric("mae", "regression", larger=False, prepare=lambda task, y, out: _mean(np.abs(_residual(task, y, out)))),
@@ -129,6 +143,20 @@ METRICS: dict[str, Metric] = {
         Metric(
             "entity_recall", "tagging", larger=True, prepare=lambda _, y, out: spread.share_of_spans(y, out, of="true")
         ),
+        Metric("map", "detection", larger=True, prepare=lambda _, y, out: box_metrics.mean_average_precision(y, out)),
+        Metric(
+            "map50",
+            "detection",
+            larger=True,
+            prepare=lambda _, y, out: box_metrics.mean_average_precision(y, out, (0.5,)),
+        ),
+        Metric(
+            "map75",
+            "detection",
+            larger=True,
+            prepare=lambda _, y, out: box_metrics.mean_average_precision(y, out, (0.75,)),
+        ),
+        Metric("box_recall", "detection", larger=True, prepare=lambda _, y, out: box_metrics.recall_of_objects(y, out)),
         Metric("word_accuracy", "tagging", larger=True, prepare=lambda _, y, out: spread.word_accuracy(y, out)),
     )
 }
@@ -180,7 +208,7 @@ def evaluate(
         UsageError: A metric of another kind of task.
     """
     y, outputs = checked(task, y, outputs, probabilities=True)
-    names = metrics or tuple(name for name, metric in METRICS.items() if metric.kind == task.kind)
+    names = metrics or tuple(name for name, metric in METRICS.items() if metric.suits(task))
     ordered = sorted(names, key=lambda name: name != task.metric)
     prepared = [_named(task, name).prepare(task, y, outputs) for name in ordered]
     drawn_together, size = independent(len(y), groups, repeats)
@@ -228,19 +256,31 @@ def held(task: Task, y: np.ndarray, region: np.ndarray, *, level: float = 0.9, s
     }
 
 
+def mean_of(each: np.ndarray, *, level: float = 0.9, seed: int = 0) -> Interval:
+    """Mean of a number per row (n,) with its bootstrap interval."""
+    value = float(np.mean(each))
+    return interval(value, bootstrap([_mean(each)], len(each), seed=seed)[:, 0], level=level, size=len(each))
+
+
 def confusion(task: Task, y: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     """Count rows (C, C) by true class (row) and predicted class (column)."""
     y, outputs = checked(task, y, outputs)
     size = task.outputs
-    return np.bincount(y * size + outputs.argmax(axis=1), minlength=size * size).reshape(size, size)
+    return np.bincount(y * size + task.winners(outputs), minlength=size * size).reshape(size, size)
 
 
 def per_class(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str, float | int | str]]:
     """List precision, recall, F1, support and predicted count of every class, or type of span; 0 where the divisor is 0."""
+    if task.is_detection:
+        return _per_class_boxes(task, *checked(task, y, outputs))
     if task.is_tagging:
         y, outputs = checked(task, y, outputs)
         names = types_of(task.classes)
         hits, support, predicted = span_counts(y, best_tags(outputs), len(names)).sum(axis=0).T
+    elif task.is_multilabel:
+        y, outputs = checked(task, y, outputs)
+        given, names = several.given(task, y, outputs), task.classes
+        hits, support, predicted = (y * given).sum(axis=0), y.sum(axis=0), given.sum(axis=0)
     else:
         table, names = confusion(task, y, outputs), task.classes
         hits, support, predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
@@ -255,6 +295,24 @@ def per_class(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str, 
         }
         for c, name in enumerate(names)
     ]
+
+
+def _per_class_boxes(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str, float | int | str]]:
+    """Of every class its average precision, and precision, recall and F1 of the boxes that reach its threshold."""
+    known, size = box_metrics.matches(y, outputs), len(task.classes)
+    least = task.thresholds or (SURE,) * size
+    rows: list[dict[str, float | int | str]] = []
+    for name, one, limit in zip(task.classes, known, least, strict=False):
+        given, support = one.scores >= limit, int(one.objects.sum())
+        hits = int(one.hits[0][given].sum())
+        ap = np.nan_to_num(box_metrics.average_precision(one, np.ones((1, len(y))))[0])
+        rows.append({
+            "class": name, "ap": float(ap.mean()), "ap50": float(ap[0]), "precision": hits / max(1, int(given.sum())),
+            "recall": hits / max(1, support), "f1": 2 * hits / max(1, support + int(given.sum())), "support": support,
+            "predicted": int(given.sum()),
+        })  # fmt: skip
+    gone = dict.fromkeys(("ap", "ap50", "precision", "recall", "f1"), 0.0) | {"support": 0, "predicted": 0}
+    return rows + [{"class": name, **gone} for name in task.classes[len(rows) :]]
 
 
 def reliability(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[dict[str, float | int]]:
@@ -282,6 +340,8 @@ def checked(
     """
     if task.is_tagging:
         return _checked_tags(task, y, outputs)
+    if task.is_detection:
+        return _checked_boxes(y, outputs)
     y, outputs = np.asarray(y), np.asarray(outputs, dtype=np.float64)
     outputs = outputs[:, None] if outputs.ndim == 1 else outputs
     if len(y) == 0:
@@ -291,8 +351,23 @@ def checked(
     if not np.isfinite(outputs).all():
         row = int(np.flatnonzero(~np.isfinite(outputs).all(axis=1))[0])
         raise DataError("outputs are not finite", where=f"scored row {row + 1}")
+    if task.is_multilabel and probabilities and (outputs.min() < 0 or outputs.max() > 1):
+        raise DataError("outputs are not probabilities", hint="each label's is between 0 and 1")
     if task.is_classification and probabilities and (outputs.min() < 0 or abs(outputs.sum(axis=1) - 1).max() > 1e-3):
         raise DataError("outputs are not probabilities", hint="each row is at least 0 and sums to 1")
+    return y, outputs
+
+
+def _checked_boxes(y: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if len(y) == 0:
+        raise DataError("there are no rows to score")
+    if not (is_ragged(y) and is_ragged(outputs) and len(y) == len(outputs)):
+        raise DataError("a detection has an array of true boxes, and one of those that were found, per picture")
+    for number, (true, found) in enumerate(zip(y, outputs, strict=True), 1):
+        if true.shape[1:] != (5,) or found.shape[1:] != (6,):
+            raise DataError("boxes are (m, 5), and with scores (k, 6)", where=f"scored picture {number}")
+        if not np.isfinite(found).all():
+            raise DataError("outputs are not finite", where=f"scored picture {number}")
     return y, outputs
 
 
@@ -315,7 +390,7 @@ def _checked_tags(task: Task, y: np.ndarray, outputs: np.ndarray) -> tuple[np.nd
 
 
 def _named(task: Task, name: str) -> Metric:
-    if name not in METRICS or METRICS[name].kind != task.kind:
-        fitting = ", ".join(known for known, metric in METRICS.items() if metric.kind == task.kind)
+    if name not in METRICS or not METRICS[name].suits(task):
+        fitting = ", ".join(known for known, metric in METRICS.items() if metric.suits(task))
         raise UsageError(f"no metric {name!r} for {task.kind}", hint=f"known: {fitting}")
     return METRICS[name]

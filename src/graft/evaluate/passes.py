@@ -45,4 +45,4 @@ def stacked(y: np.ndarray, models: Sequence[Sequence[np.ndarray]], groups: np.nd
     if most == 1:
         return Passes(y, [passes[0] for passes in models], groups, 1)
     rows = [np.concatenate([passes[number % len(passes)] for number in range(most)]) for passes in models]
-    return Passes(np.tile(y, most), rows, None if groups is None else np.tile(groups, most), most)
+    return Passes(np.concatenate([y] * most), rows, None if groups is None else np.tile(groups, most), most)

@@ -336,9 +336,9 @@ def again(trial: Trial, data: Dataset, folds: Folds, *, setting: Setting, store:
 
 def _unpredicted(data: Dataset) -> np.ndarray:
     """Outputs of rows none of which was predicted: NaN, or None where each row has an array."""
-    if data.task.is_tagging:
+    if data.task.is_ragged:
         return np.full(len(data), None, dtype=object)
-    return np.full((len(data), data.task.outputs) if data.task.is_classification else len(data), np.nan)
+    return np.full((len(data), data.task.outputs) if data.task.has_columns else len(data), np.nan)
 
 
 def _within(setting: Setting, seconds: float, path: Path | None) -> Setting:

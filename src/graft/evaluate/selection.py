@@ -122,7 +122,7 @@ def _filled(task: Task, y: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, 
     if is_ragged(values):
         has, filled = task.known(values), values.copy()
         for row in np.flatnonzero(~has):
-            filled[row] = np.zeros((len(y[row]), task.outputs))
+            filled[row] = np.zeros((0, 6)) if task.is_detection else np.zeros((len(y[row]), task.outputs))
         return has, checked(task, y, filled)[1]
     has = ~np.isnan(values.astype(np.float64).reshape(len(y), -1)).any(axis=1)
     return has, checked(task, y, np.where(has.reshape(-1, *[1] * (np.ndim(values) - 1)), values, 0.0))[1]

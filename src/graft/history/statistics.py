@@ -142,7 +142,8 @@ def _chosen(data: Dataset, most: int) -> np.ndarray:
     some = evenly_spaced(len(data), CANDIDATES)
     assert data.y is not None
     keys = data.X.keys(data.rows[some])
-    return some[np.lexsort((keys,) if data.task.is_tagging else (data.y[some], keys))[:most]]
+    alone = data.task.is_ragged or data.task.is_multilabel
+    return some[np.lexsort((keys,) if alone else (data.y[some], keys))[:most]]
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------
@@ -199,7 +200,7 @@ def _pixels(source: Any) -> int:
 
 def _geometry(data: Dataset, features: Features) -> dict[str, Any]:
     """How the last layer lies around the targets, on the rows that have features; nothing where a row has many targets."""
-    if data.task.is_tagging:
+    if data.task.is_ragged:
         return {}
     order = np.argsort(data.rows, kind="stable")
     place = np.searchsorted(data.rows, features.rows, sorter=order).clip(max=len(data) - 1)
@@ -220,8 +221,9 @@ def _geometry(data: Dataset, features: Features) -> dict[str, Any]:
         Y = np.eye(data.task.outputs)[y][:, np.bincount(y, minlength=data.task.outputs) > 0]
         Z = Y / np.sqrt(Y.sum(axis=0))
     else:
-        Y = y[:, None].astype(np.float64)
-        Z = (Y - Y.mean()) / max(float(np.linalg.norm(Y - Y.mean())), 1e-12)
+        Y = y.reshape(len(y), -1).astype(np.float64)
+        Z = np.linalg.qr(Y - Y.mean(axis=0))[0]  # of values one column of length one
+        Z = Z if Y.shape[1] > 1 else (Y - Y.mean()) / max(float(np.linalg.norm(Y - Y.mean())), 1e-12)
     free = (len(F) - 1) / max(1, len(F) - max(2, Z.shape[1]))  # degrees of freedom in all, over those within classes
     variance = float(np.square(Y - Y.mean(axis=0)).sum()) / len(Y)
     left_out = float(fit_ridge(F, Y).errors.min())

@@ -52,6 +52,18 @@ def cropped(pixels: Tensor, draws: Tensor, *, flip: bool, smallest: float = SMAL
     Returns:
         Crops (B, C, H, W), in the range of the pictures.
     """
+    width, height, across, down = frames(draws, flip=flip, smallest=smallest)
+    none = torch.zeros_like(width)
+    rows = [torch.stack([width, none, across], dim=1), torch.stack([none, height, down], dim=1)]
+    grid = F.affine_grid(torch.stack(rows, dim=1), list(pixels.shape), align_corners=False)
+    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+
+
+def frames(draws: Tensor, *, flip: bool, smallest: float = SMALLEST) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The crops of ``cropped``: half of width and height, and the middle, of pictures that reach from -1 to 1, (B,) each.
+
+    The width of a mirrored one is negative.  A point u of a crop, from -1 to 1, is the point middle + u · half of the picture.
+    """
     area, shape, across, down, side = draws[:, :5].T
     area = smallest + (1 - smallest) * area
     shape = LONGEST ** (2 * shape - 1)
@@ -59,10 +71,7 @@ def cropped(pixels: Tensor, draws: Tensor, *, flip: bool, smallest: float = SMAL
     across, down = (1 - width) * (2 * across - 1), (1 - height) * (2 * down - 1)
     if flip:
         width = torch.where(side < 0.5, -width, width)
-    none = torch.zeros_like(area)
-    rows = [torch.stack([width, none, across], dim=1), torch.stack([none, height, down], dim=1)]
-    grid = F.affine_grid(torch.stack(rows, dim=1), list(pixels.shape), align_corners=False)
-    return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return width, height, across, down
 
 
 def _recoloured(pixels: Tensor, draws: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from scipy.stats import norm, t
 
 from graft.core.ragged import flat, lengths
 from graft.core.spans import best_tags, span_counts
+from graft.nn import multilabel
+from graft.nn.box_metrics import mean_average_precision
 
 Weighted = Callable[[np.ndarray], np.ndarray]
 Interval = tuple[float, float, float]
@@ -32,8 +34,10 @@ def accuracy(y: np.ndarray, outputs: np.ndarray) -> Weighted:
 def macro_f1(y: np.ndarray, outputs: np.ndarray) -> Weighted:
     """Prepare the mean over classes of F1 = 2 TP / (support + predicted), as scikit-learn counts it.
 
-    A class that is neither in y nor predicted is left out of the mean.
+    A class that is neither in y nor predicted is left out of the mean.  Targets (n, C) are several labels per row.
     """
+    if y.ndim == 2:
+        return multilabel.macro_f1(y, multilabel.decided(y, outputs, macro=True))
     size = outputs.shape[1]
     true, predicted = np.eye(size)[y], np.eye(size)[outputs.argmax(axis=1)]
     columns = np.hstack([true * predicted, true + predicted])
@@ -43,6 +47,32 @@ def macro_f1(y: np.ndarray, outputs: np.ndarray) -> Weighted:
         f1 = 2 * hits / np.where(total > 0, total, 1)
         mean: np.ndarray = f1.sum(axis=1) / (total > 0).sum(axis=1)
         return mean
+
+    return value
+
+
+def micro_f1(y: np.ndarray, outputs: np.ndarray) -> Weighted:
+    """Prepare the F1 of several labels per row, counted over all of them; thresholds come from other rows."""
+    return multilabel.micro_f1(y, multilabel.decided(y, outputs))
+
+
+def quadratic_kappa(y: np.ndarray, outputs: np.ndarray) -> Weighted:
+    """Prepare Cohen's kappa with quadratic weights, 1 - Σ(y - f)² / E Σ(y - f)², where f is the median class of outputs (n, C).
+
+    The expectation is over pairs of a target and an answer that have nothing to do with each other; 0 where neither varies.
+
+    References:
+        Cohen (1968). Weighted kappa. Psychological Bulletin 70.
+    """
+    f = (np.asarray(outputs).cumsum(axis=1) > 0.5 - 1e-9).argmax(axis=1).astype(np.float64)
+    t = np.asarray(y, np.float64)
+    columns = np.stack([np.square(t - f), np.square(t) + np.square(f), t, f], axis=1)
+
+    def value(weight: np.ndarray) -> np.ndarray:
+        observed, squares, first, second = (weight @ columns / weight.sum(axis=1, keepdims=True)).T
+        expected = squares - 2 * first * second
+        kappa: np.ndarray = 1 - observed / np.where(expected > 0, expected, 1)
+        return np.where(expected > 0, kappa, 0.0)
 
     return value
 
@@ -112,8 +142,11 @@ def word_accuracy(y: np.ndarray, outputs: np.ndarray) -> Weighted:
 DECIDERS: dict[str, Callable[[np.ndarray, np.ndarray], Weighted]] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
+    "micro_f1": micro_f1,
+    "quadratic_kappa": quadratic_kappa,
     "r2": r2,
     "entity_f1": entity_f1,
+    "map": mean_average_precision,
 }
 
 

@@ -24,12 +24,17 @@ def nonconformity(outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(outputs, np.float64)
     each = 1.0 - values[np.arange(len(values)), y] if values.ndim == 2 else np.abs(values - y)
-    found: np.ndarray = np.sort(each).round(12)
+    return kept(each)
+
+
+def kept(scores: np.ndarray) -> np.ndarray:
+    """Scores (n,) sorted; of many evenly spaced order statistics, each rounded upwards in rank."""
+    found: np.ndarray = np.sort(scores).round(12)
     if len(found) <= KEPT:
         return found
     places = np.ceil(np.arange(1, KEPT + 1) * (len(found) / KEPT)).astype(int) - 1
-    kept: np.ndarray = found[places]
-    return kept
+    some: np.ndarray = found[places]
+    return some
 
 
 def threshold(scores: np.ndarray, coverage: float) -> float:

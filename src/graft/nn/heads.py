@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit
 
 from graft.core.errors import UsageError
 from graft.core.rows import evenly_spaced
@@ -16,8 +17,9 @@ from graft.core.types import Features
 from graft.nn.calibration import fit_temperature, nll
 from graft.nn.discriminant import fit_discriminant
 from graft.nn.layer_rows import LayerRows, MixedRows, choose_layers, layer_options, layer_scale
-from graft.nn.logistic import fit_logistic
+from graft.nn.logistic import fit_each_label, fit_logistic
 from graft.nn.mixing import mix_layers
+from graft.nn.multilabel import fit_sigmoid
 from graft.nn.ridge import STRENGTHS, fit_ridge
 
 if TYPE_CHECKING:
@@ -99,7 +101,9 @@ class LinearHead:
 
 
 def to_outputs(scores: np.ndarray, task: Task, temperature: float = 1.0) -> np.ndarray:
-    """Scores (n, k) to class probabilities (n, C) by a softmax with a temperature, or to values (n,)."""
+    """Scores (n, k) to class probabilities (n, C) by a softmax with a temperature, of several labels by a sigmoid, or to values (n,)."""
+    if task.is_multilabel:
+        return np.asarray(expit(scores / temperature))
     if not task.is_classification:
         return scores[:, 0]
     logits = scores / temperature
@@ -128,6 +132,8 @@ class OneHot:
 
 def targets(y: np.ndarray, task: Task) -> Any:
     """Targets (n, k) of a least-squares fit: 1 for the class and 0 elsewhere, or the values as a column."""
+    if task.is_multilabel:
+        return np.asarray(y, dtype=np.float64)
     return OneHot(y, task.outputs) if task.is_classification else np.asarray(y, dtype=np.float64)[:, None]
 
 
@@ -171,7 +177,9 @@ def fit_probe(
         "logistic": _fit_logistic,
         "lda": _fit_discriminant,
     }
-    if loss not in fits or (loss != "squared" and not task.is_classification):
+    if loss not in fits or not (
+        loss == "squared" or task.is_classification or (loss, task.kind) == ("logistic", "multilabel")
+    ):
         raise UsageError(f"no loss {loss!r} for {task.kind}", hint="use squared, or for classes logistic or lda")
     fit = fits[loss]
     if layers == "mix":
@@ -219,6 +227,10 @@ def _mixed(features: Features, y: np.ndarray, task: Task) -> MixedRows:
 
 def _fit_ridge(rows: LayerRows, y: np.ndarray, task: Task, strengths: tuple[float, ...]) -> LinearHead:
     fit = fit_ridge(rows.read(), targets(y, task), weight=task.sample_weights(y), strengths=strengths)
+    if task.is_multilabel:  # scores near 0 and 1 become log-odds
+        slope, bias = fit_sigmoid(fit.loo, y[fit.rows], start=(5.0, -2.5), pull=0.01)
+        coef, intercept, loo = rows.spread(fit.coef) * slope, fit.intercept * slope + bias, fit.loo * slope + bias
+        return LinearHead(rows.layers, rows.scale, coef, intercept, 1.0, loo, float(fit.errors.min()), fit.strength)
     temperature = fit_temperature(fit.loo, y[fit.rows], prior=1) if task.is_classification else 1.0
     error = float(fit.errors.min())
     coef = rows.spread(fit.coef)
@@ -226,6 +238,10 @@ def _fit_ridge(rows: LayerRows, y: np.ndarray, task: Task, strengths: tuple[floa
 
 
 def _fit_logistic(rows: LayerRows, y: np.ndarray, task: Task) -> LinearHead:
+    if task.is_multilabel:
+        each = fit_each_label(rows[:], y)
+        coef = rows.spread(each.coef)
+        return LinearHead(rows.layers, rows.scale, coef, each.intercept, 1.0, each.held_out, each.error, each.strength)
     fit = fit_logistic(rows[:], y, task.outputs, weight=task.sample_weights(y))
     temperature = fit_temperature(fit.held_out, y[fit.rows], prior=1) if len(fit.rows) else 1.0
     coef, error = rows.spread(fit.coef), float(fit.error)

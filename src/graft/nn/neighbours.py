@@ -64,7 +64,7 @@ class NeighbourHead:
         for start in range(0, len(asked), size):
             unit = unit_rows(asked[start : start + size], self.centre)
             close, found = nearest(unit, self.rows, self.count + 1, None)
-            parts.append(votes(close, self.answers[found], self.count, classes=task.is_classification))
+            parts.append(_said(close, self.answers[found], self.count, task))
         return np.concatenate(parts)
 
     def outputs(self, features: Features, task: Task) -> np.ndarray:
@@ -150,13 +150,22 @@ def votes(close: np.ndarray, answers: np.ndarray, count: int, *, classes: bool) 
     return logs
 
 
+def _said(close: np.ndarray, answers: np.ndarray, count: int, task: Task) -> np.ndarray:
+    """``votes``; of several labels the log-odds of their shares among the neighbours, and of half a vote either way."""
+    found = votes(close, answers, count, classes=task.is_classification)
+    if not task.is_multilabel:
+        return found
+    given: np.ndarray = np.log((found * count + 0.5) / ((1 - found) * count + 0.5))
+    return given
+
+
 def _fit(features: Features, y: np.ndarray, task: Task, layers: tuple[int, ...]) -> NeighbourHead:
     scale = layer_scale(features, layers)
     source = LayerRows(features, layers, scale)
     blocks = [slice(start, start + 4096) for start in range(0, len(source), 4096)]
     centre = (sum(source[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(source)).astype(np.float32)
     rows = np.concatenate([unit_rows(source[block], centre).astype(np.float16) for block in blocks])
-    answers = np.asarray(y, dtype=np.float32)[:, None]
+    answers = np.asarray(y, dtype=np.float32).reshape(len(y), -1)
     if task.is_classification:
         weight = task.sample_weights(y)
         answers = np.eye(task.outputs, dtype=np.float32)[y] * np.float32(1 if weight is None else weight[:, None])
@@ -174,13 +183,13 @@ def _chosen(head: NeighbourHead, y: np.ndarray, task: Task) -> NeighbourHead:
     near = [nearest(head.rows[part].astype(np.float32), head.rows, max(counts) + 1, part) for part in parts]
     best = replace(head, error=float("inf"))
     for count in counts:
-        scores = np.concatenate(
-            [votes(close, head.answers[found], count, classes=task.is_classification) for close, found in near]
-        )
+        scores = np.concatenate([_said(close, head.answers[found], count, task) for close, found in near])
         labels, temperature = y[asked], 1.0
         if task.is_classification:
             temperature = fit_temperature(scores, labels, prior=1)
             error = nll(scores / temperature, labels)
+        elif task.is_multilabel:
+            error = float((np.logaddexp(0, scores) - labels * scores).mean())
         else:
             error = float(np.square(scores[:, 0] - labels).mean())
         if error < best.error:

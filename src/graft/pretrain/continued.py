@@ -57,7 +57,10 @@ class _Tokens:
 
     def encode_whole(self, examples: Any) -> list[np.ndarray]:
         """Token numbers of every row, up to what the source can take, without marks at the ends."""
-        return [np.ravel(row)[1:-1].astype(np.int64) for row in self.backbone.preprocess(list(examples))]
+        return [
+            np.ravel(row)[1:-1].astype(np.int64)
+            for row in self.backbone.preprocess([str(one) if isinstance(one, str) else one for one in examples])
+        ]
 
     def decode(self, ids: Any, *, blank: str = "") -> str:
         """Text of token numbers."""

@@ -33,7 +33,7 @@ MEASURED_ROWS = 64  # rows scored at a time
 SHOWN = (8, 12)  # classes and pictures of each on the sheet
 JUDGED = 4  # rows of text or of a table among the samples
 LETTERS = 200  # of a row that is shown
-METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "r2": "R²"}
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "quadratic_kappa": "quadratic kappa", "r2": "R²"}
 
 
 class TokenRows:
@@ -66,6 +66,8 @@ def drawn(rng: np.random.Generator, rows: int, count: int) -> Tensor:
 
 def has_label(y: np.ndarray, task: Task) -> np.ndarray:
     """Mask (N,) of the rows with a label."""
+    if task.is_multilabel:
+        raise DataError("pretraining with labels is for rows with one label each", hint="graft fit takes several")
     return y >= 0 if task.is_classification else ~np.isnan(y)
 
 

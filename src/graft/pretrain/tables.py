@@ -33,9 +33,8 @@ class VectorRows:
 
     def names(self) -> list[str]:
         """What each of the D numbers is."""
-        vectors = self.reader.vectors
-        levels = [f"{name}={level}" for name, found in vectors.levels.items() for level in found]
-        return [*vectors.numbers, *(f"{name} missing" for name in vectors.flagged), *levels]
+        names: list[str] = self.reader.vectors.names()
+        return names
 
 
 def write_vectors(data: Dataset, folder: Path, *, held_out: np.ndarray, progress: Progress) -> VectorRows:

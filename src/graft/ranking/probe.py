@@ -76,7 +76,7 @@ def held_out(
     Returns:
         Class probabilities (n, C), or standardised values (n,).
     """
-    outputs = np.empty((len(y), task.outputs) if task.is_classification else len(y))
+    outputs = np.empty((len(y), task.outputs) if task.has_columns else len(y))
     for number in np.unique(fold):
         train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
         head = fit_probe(features.select(features.rows[train]), y[train], task, layers=layers)

@@ -15,6 +15,7 @@ from graft.core.registry import SCORES
 from graft.core.rows import evenly_spaced
 from graft.core.runtime import Clock, Progress, silent
 from graft.core.types import Dataset, Features, ModelSpec, Ranking, RankRow
+from graft.data.crops import of_crops
 from graft.data.sentences import SentenceRows, by_words
 from graft.nn.bootstrap import DECIDERS, bootstrap, interval
 from graft.ranking.compare import Measured, differences, order, sentences
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 DEFAULT_SCORES = ("logme", "h_score", "leep", "nce")
 SCORED_ROWS = 2000  # rows the transferability scores look at
 HALVES = 30  # half-samples for their intervals
+CUT_OUT = (
+    "sources are ranked by how well they tell objects, cut out, from each other and from the background (macro F1)"
+)
 WORDS = 12_000  # words of a tagging that are looked at: they are the rows of the probe
 COVERAGE_ROWS = 200  # rows shown to the candidate to see whether it can read the data
 
@@ -79,6 +83,8 @@ def rank(
     References:
         Shao & Wu (1989), A general theory for jackknife variance estimation, Annals of Statistics 17 (halves).
     """
+    boxes = dataset.task.is_detection
+    dataset = of_crops(dataset, seed) if boxes and dataset.y is not None else dataset
     scores = _checked(specs, dataset, by, scores)
     clock = clock or Clock()
     sample = dataset.select(_proportional(dataset, limit_rows, seed)) if limit_rows else dataset
@@ -99,7 +105,8 @@ def rank(
     size = len(sample) if sample.groups is None else len(np.unique(sample.groups))
     gaps = differences(ordered, by, level=level, size=size)
     separated = tuple(gap is not None and gap.better for gap in gaps)
-    return Ranking(tuple(one.row for one in ordered), by, separated, tuple(sentences(ordered, by, gaps, level)))
+    said = (CUT_OUT,) if boxes else ()
+    return Ranking(tuple(one.row for one in ordered), by, separated, (*said, *sentences(ordered, by, gaps, level)))
 
 
 class _Sample:
@@ -140,14 +147,16 @@ class _Sample:
             return Measured(RankRow(spec, failure=f"{type(error).__name__}: {text}"))
 
     def _measure(self, spec: ModelSpec) -> Measured:
+        from graft.sources.bands import of_channels
         from graft.sources.base import open_model
+        from graft.sources.sides import of_sides
 
-        backbone = open_model(spec)
+        backbone = of_channels(open_model(spec), self.dataset)
         rows = evenly_spaced(len(self.dataset), COVERAGE_ROWS)
         coverage = backbone.coverage(self.dataset.take(rows))
         if not (coverage.ok or self.any_script):
             return Measured(RankRow(spec, failure=coverage.reason or f"it can read {coverage.share:.0%} of the rows"))
-        features = self.extract(backbone, self.dataset)
+        features = self.extract(of_sides(backbone, self.dataset), self.dataset)
         passed = len(
             getattr(features.values, "kept", features.values)
         )  # the pass may have covered more than the sample

@@ -80,7 +80,8 @@ def logme(features: np.ndarray, y: np.ndarray) -> float:
     """
     F = np.asarray(features, dtype=np.float64)
     y = np.asarray(y)
-    Y = y[:, None].astype(np.float64) if y.dtype.kind == "f" else np.eye(int(y.max()) + 1)[y]
+    Y = y.reshape(len(y), -1).astype(np.float64) if y.dtype.kind == "f" else np.eye(int(y.max()) + 1)[y]
+    Y = Y[:, Y.any(axis=0)] if y.ndim == 2 else Y  # a label without a row says nothing
     primal = F.shape[1] <= len(F)
     values, basis = eigh(F.T @ F if primal else F @ F.T, driver="evd")
     kept = values > values[-1] * max(F.shape) * np.finfo(float).eps
@@ -172,7 +173,7 @@ def knn(features: np.ndarray, y: np.ndarray, k: int = 5) -> float:
     F = F / np.maximum(np.linalg.norm(F, axis=1, keepdims=True), _TINY)
     y = np.asarray(y)
     values = y.dtype.kind == "f"
-    targets = y[:, None].astype(np.float64) if values else np.eye(int(y.max()) + 1)[y]
+    targets = y.reshape(len(y), -1).astype(np.float64) if values else np.eye(int(y.max()) + 1)[y]
     k = min(k, len(F) - 1)
     predicted = np.empty_like(targets)
     for start in range(0, len(F), 1024):
@@ -183,7 +184,7 @@ def knn(features: np.ndarray, y: np.ndarray, k: int = 5) -> float:
         weight = np.ones(chosen.shape) if values else 1 + np.take_along_axis(near, chosen, axis=1) + _TINY
         predicted[rows] = np.einsum("rk,rkc->rc", weight / weight.sum(axis=1, keepdims=True), targets[chosen])
     if values:
-        spread = max(float(np.square(targets - targets.mean()).sum()), _TINY)
+        spread = max(float(np.square(targets - targets.mean(axis=0)).sum()), _TINY)
         return 1 - float(np.square(targets - predicted).sum()) / spread
     return float(np.mean(predicted.argmax(axis=1) == y))
 

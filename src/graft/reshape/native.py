@@ -72,7 +72,8 @@ class Native(Family):
         if (changes.channels or changes.size) and isinstance(reader, ImageReader):
             size = changes.size or reader.size
             self._check_side(size)
-            self.reader = ImageReader(size, grey=reader.grey if changes.channels is None else changes.channels == 1)
+            grey = reader.grey if changes.channels is None else changes.channels == 1
+            self.reader = ImageReader(size, grey=grey, bands=reader.bands)
             made |= {"channels": changes.channels} if changes.channels else {}
             made |= {"size": size} if self.backbone.encoder == "patches" else {}
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from abc import ABC, abstractmethod
@@ -18,6 +19,7 @@ from graft.core.registry import SOURCES
 from graft.core.types import ModelSpec
 
 Batch = dict[str, Tensor]
+SPECTROGRAM = "spectrogram"  # scheme of sources of pictures that read sounds
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,12 @@ def open_model(uri: str | ModelSpec) -> Backbone:
         return SOURCES[scheme].open(location).eval()
 
 
+def on_spectrograms(spec: ModelSpec) -> ModelSpec:
+    """A source of pictures as a source of sounds: the scheme ``spectrogram`` shows it their spectrograms."""
+    uri, name = f"{SPECTROGRAM}:{spec.uri}", f"{spec.name} on spectrograms"
+    return dataclasses.replace(spec, uri=uri, name=name, modality="audio", classes=(), hidden_size=0)
+
+
 def list_models(*, modality: str | None = None, folders: tuple[str, ...] = ()) -> list[ModelSpec]:
     """Every model reachable now without a network.
 
@@ -246,7 +254,7 @@ def list_models(*, modality: str | None = None, folders: tuple[str, ...] = ()) -
     ``GRAFT_MODELS``, and the Hugging Face cache.
 
     Args:
-        modality: Only models for this kind of input.
+        modality: Only models for this kind of input; for sounds those for pictures too, on spectrograms.
         folders: Folders that are models or hold models one level below.
     """
     found: dict[str, ModelSpec] = {}
@@ -254,6 +262,8 @@ def list_models(*, modality: str | None = None, folders: tuple[str, ...] = ()) -
         for spec in source.list(folders):
             found.setdefault(spec.path or spec.uri, spec)
     specs = [spec for spec in found.values() if modality in (None, spec.modality)]
+    if modality == "audio":
+        specs += [on_spectrograms(spec) for spec in found.values() if spec.modality == "image"]
     return sorted(specs, key=lambda spec: (spec.modality, spec.parameters, spec.uri))
 
 

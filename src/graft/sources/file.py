@@ -15,6 +15,7 @@ from graft.core.errors import SourceError
 from graft.core.registry import SOURCES
 from graft.core.types import ModelSpec
 from graft.sources import folder as folders_
+from graft.sources.answers import describe_answers, has_answers, open_answers
 from graft.sources.base import Backbone, Source
 from graft.sources.native import open_native
 from graft.sources.plain import architecture_of, describe_plain, open_plain
@@ -48,14 +49,16 @@ def _describe(folder: Path, uri: str) -> ModelSpec:
 def _inner(folder: Path) -> tuple[Source, Path]:
     """The source that opens a folder, and the folder itself: that of a run is ``source/`` inside it."""
     if (folder / "run.json").is_file() and not (folder / "graft.json").is_file():
+        if has_answers(folder):  # its model is asked; where it has a source of its own, that is named by its own path
+            return SOURCES["file"], folder
         folder = folder / "source"
         if not folder.is_dir():
             raise SourceError(
                 f"the run {folder.parent} kept no network", hint="its answer needs none, or it is not whole"
             )
-    if (folder / "graft.json").is_file() or architecture_of(folder):
+    if (folder / "graft.json").is_file() or has_answers(folder) or architecture_of(folder):
         return SOURCES["file"], folder
-    for scheme in ("sbert", "clip", "hf", "keras", "timm"):
+    for scheme in ("spectrogram", "bands", "sbert", "clip", "hf", "keras", "timm"):
         if SOURCES[scheme].recognises(folder):
             return SOURCES[scheme], folder
     for path in sorted(folder.iterdir()):
@@ -86,7 +89,7 @@ class Checkpoints(Source):
         places = (*folders, *filter(None, os.environ.get("GRAFT_MODELS", "").split(os.pathsep)))
         specs = []
         for path in folders_.local_folders(places):
-            kept = (path / "run.json").is_file() and (path / "source").is_dir()
+            kept = (path / "run.json").is_file() and ((path / "source").is_dir() or has_answers(path))
             if kept or (path / "graft.json").is_file() or architecture_of(path):
                 try:
                     specs.append(dataclasses.replace(self.describe(str(path.resolve())), path=str(path.resolve())))
@@ -103,7 +106,9 @@ class Checkpoints(Source):
 
     @staticmethod
     def _facts(folder: Path, uri: str) -> ModelSpec:
-        return _describe(folder, uri) if (folder / "graft.json").is_file() else describe_plain(folder, uri)
+        if (folder / "graft.json").is_file():
+            return _describe(folder, uri)
+        return describe_answers(folder, uri) if has_answers(folder) else describe_plain(folder, uri)
 
     def open(self, location: str) -> Backbone:
         """Open one model."""
@@ -114,7 +119,10 @@ class Checkpoints(Source):
             spec = self._facts(folder, f"file:{location}")
             for path in folders_.weight_files(folder):
                 folders_.header(path)
-            backbone = open_native(folder) if (folder / "graft.json").is_file() else open_plain(folder, spec)
+            if has_answers(folder):
+                backbone = open_answers(folder, spec)
+            else:
+                backbone = open_native(folder) if (folder / "graft.json").is_file() else open_plain(folder, spec)
             backbone.spec = spec
         digest = folders_.weights_digest(folders_.weight_files(folder)) if source is self else ""
         digest = digest or backbone.spec.weights_sha256

@@ -15,11 +15,12 @@ from graft.core.errors import SourceError
 from graft.core.registry import SOURCES
 from graft.core.types import ModelSpec
 from graft.sources import folder as folders_
+from graft.sources.audio import open_audio
 from graft.sources.base import Backbone, Source
 from graft.sources.hub import cached_models, find_folder
 from graft.sources.image import ImageBackbone, open_reader
 from graft.sources.letters import SequenceBackbone, alphabet_of_vocabulary, open_letters, read_vocabulary
-from graft.sources.loading import open_network, open_tokenizer, own_classes, quiet, read_config
+from graft.sources.loading import open_network, open_tokenizer, own_classes, quiet, read_config, reads_sounds
 from graft.sources.text import TextBackbone, longest_input, pad_number
 
 _OBJECTIVES = {
@@ -34,14 +35,15 @@ _WIDTHS = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
 
 
 def modality_of(raw: dict[str, Any]) -> str:
-    """Kind of input, read off a configuration: ``text``, ``image`` or empty."""
+    """Kind of input, read off a configuration: ``text``, ``image``, ``audio`` or empty."""
     if {"text_config", "vision_config"} & set(raw):
         return ""
+    if reads_sounds(raw):
+        return "audio"
     pictures = {"num_channels", "image_size", "patch_size", "patch_sizes"} & set(raw)
     if pictures or any(str(name).endswith("ForImageClassification") for name in raw.get("architectures") or ()):
         return "image"
-    sound = {"num_mel_bins", "conv_dim", "feat_extract_norm"} & set(raw)
-    return "" if sound or "vocab_size" not in raw else "text"
+    return "text" if "vocab_size" in raw else ""
 
 
 def objective_of(raw: dict[str, Any], front: dict[str, Any]) -> str:
@@ -75,8 +77,10 @@ def describe_folder(folder: Path, uri: str, name: str) -> ModelSpec:
     if modality == "text" and alphabet_of_vocabulary(read_vocabulary(folder)):
         modality = "sequence"
     if not modality:
-        raise SourceError(f"{name} reads neither text nor pictures", hint="graft opens text and image models")
+        hint = "graft opens text, image and audio models"
+        raise SourceError(f"{name} reads neither text nor pictures nor sounds", hint=hint)
     width, flops = _text_size(config, inside) if modality != "image" else _image_size(config.to_json_string())
+    flops = 0 if modality == "audio" else flops  # which counts rows: they differ in length
     return ModelSpec(
         uri=uri,
         name=name,
@@ -123,6 +127,9 @@ def _image_size(text: str) -> tuple[int, int]:
 def open_folder(folder: Path, spec: ModelSpec, **options: Any) -> Backbone:
     """Open a transformers folder as a backbone; ``options`` go to ``TextBackbone``."""
     config = read_config(folder)
+    if modality_of(folders_.read_json(folder / "config.json")) == "audio":
+        digest = folders_.weights_digest(folders_.weight_files(folder))
+        return open_audio(folder, config, dataclasses.replace(spec, weights_sha256=digest))
     model, has_head = open_network(folder, config)
     network = model.base_model if has_head else model
     head = model if has_head else None
@@ -135,7 +142,9 @@ def open_folder(folder: Path, spec: ModelSpec, **options: Any) -> Backbone:
     if kind == "pixel_values":
         return ImageBackbone(network, open_reader(folder), spec, head=head)
     if kind != "input_ids":
-        raise SourceError(f"{spec.name} reads {kind or 'unknown inputs'}", hint="graft opens text and image models")
+        raise SourceError(
+            f"{spec.name} reads {kind or 'unknown inputs'}", hint="graft opens text, image and audio models"
+        )
     alphabet = alphabet_of_vocabulary(read_vocabulary(folder))
     tokenizer = open_letters(folder) if alphabet else open_tokenizer(folder)
     check_vocabulary(folder, tokenizer, network)

@@ -81,6 +81,18 @@ class ImageReader:
             return scaled(image, edge, edge, self.resample)
         return center(scaled(image, *around(image, int(edge / self.crop_share)), self.resample), edge, edge)
 
+    def warped(self, image: np.ndarray) -> np.ndarray:
+        """All of a picture at the size that the network reads: as ``shape`` or, where ours differs, ``slow`` give it."""
+        edge = self.size.get("shortest_edge") or self.size.get("longest_edge")
+        size = self.crop if self.facts.get("do_center_crop") else self.size
+        high, wide = (int(size.get(side) or edge or 0) for side in ("height", "width"))
+        image = scaled(image, high, wide, self.resample) if high and wide else image
+        if self.fast:
+            return image
+        options = {"do_resize": False, "do_center_crop": False, "input_data_format": "channels_last"}
+        values = self.processor(images=image, return_tensors="np", **options)
+        return np.asarray(values["pixel_values"][0], dtype=np.float32)
+
     def pixels(self, images: list[np.ndarray]) -> Tensor:
         """Normalise: uint8 (h, w, 3) each -> float32 (B, 3, h, w), the channels of a pixel side by side in memory.
 
@@ -135,6 +147,10 @@ class ImageBackbone(NetworkBackbone):
         """
         read = self.reader.shape if self.reader.fast else self.reader.slow
         return read_pictures(examples, read)
+
+    def whole(self, examples: Any) -> list[np.ndarray]:
+        """``preprocess`` without a crop, for pictures whose edges matter (spectrograms)."""
+        return read_pictures(examples, self.reader.warped)
 
     def length(self, encoded: np.ndarray) -> int:
         """One: all pictures cost the same."""

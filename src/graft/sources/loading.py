@@ -79,10 +79,17 @@ def read_config(folder: Path) -> Any:
         raise SourceError(f"the configuration of {folder} is damaged: {first_line(error)}") from error
 
 
+def reads_sounds(raw: dict[str, Any]) -> bool:
+    """Whether a configuration is that of an audio model: it counts mel bands, or convolutions over a wave."""
+    return bool({"num_mel_bins", "conv_dim", "feat_extract_norm"} & set(raw))
+
+
 def own_classes(config: Any) -> tuple[str, ...]:
     """Names of the classes that the model's trained head predicts; empty without such a head or without real names."""
     architecture = (config.architectures or [""])[0]
     if not architecture.endswith(_HEADS) or config.problem_type not in (None, "single_label_classification"):
+        return ()
+    if reads_sounds(config.to_dict()):  # whose heads do not come with the features
         return ()
     names = [str(config.id2label.get(i, "")) for i in range(config.num_labels)]
     if len(names) < 2 or all(re.fullmatch(r"LABEL_\d+|\d*", name) for name in names):

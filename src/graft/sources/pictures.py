@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -115,6 +115,11 @@ class PictureReader:
             image = scaled(image, self.height, self.width, self.resample)
         return np.asarray(Image.fromarray(image).convert("L"))[..., None] if self.channels == 1 else image
 
+    @property
+    def uncropped(self) -> PictureReader:
+        """The same for pictures whose edges matter: all of them is warped to the size."""
+        return replace(self, crop=0.0)
+
     def collate(self, encoded: list[np.ndarray]) -> Batch:
         """Normalise: ``pixel_values`` (B, channels, height, width) float32."""
         pixels = torch.from_numpy(np.stack(encoded)).permute(0, 3, 1, 2).float()
@@ -149,6 +154,10 @@ class PictureBackbone(Backbone):
 
     def preprocess(self, examples: Any) -> list[Any]:
         return self.reader.encode(examples)
+
+    def whole(self, examples: Any) -> list[Any]:
+        """``preprocess`` without a crop, for pictures whose edges matter (spectrograms)."""
+        return self.reader.uncropped.encode(examples)
 
     def length(self, encoded: Any) -> int:
         """One: all pictures cost the same."""

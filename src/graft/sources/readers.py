@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from graft.core.errors import UsageError
+from graft.core.errors import DataError, UsageError
 from graft.core.registry import MODALITIES
 from graft.core.rows import evenly_spaced
 from graft.core.types import Dataset
+from graft.data.bands import resized
 from graft.data.sparse import SparseRow, chosen, frequencies, stacked
+from graft.sources import columns
 from graft.sources.base import Batch, Coverage
 
 VOCABULARY = 30_000
@@ -216,17 +218,18 @@ def _is_unspaced(texts: list[str]) -> bool:
 
 
 class ImageReader(Reader):
-    """Pictures resized to a square, scaled to [-1, 1]."""
+    """Pictures of ``bands`` channels, of which one is read where all are equal (``grey``), as squares scaled to [-1, 1]."""
 
-    def __init__(self, size: int, *, grey: bool) -> None:
-        self.size, self.grey = size, grey
+    def __init__(self, size: int, *, grey: bool, bands: int = 3) -> None:
+        self.size, self.grey, self.bands = size, grey, bands
+        self.channels = 1 if grey else bands
 
     @classmethod
     def build(cls, pictures: list[np.ndarray]) -> ImageReader:
         """Choose the size (at most 64) and whether colour matters from a sample."""
         largest = int(np.median([max(picture.shape[:2]) for picture in pictures]))
         grey = all(np.ptp(picture.astype(np.int16), axis=2).max() == 0 for picture in pictures)
-        return cls(min(64, max(8, 8 * round(largest / 8))), grey=grey)
+        return cls(min(64, max(8, 8 * round(largest / 8))), grey=grey, bands=pictures[0].shape[2])
 
     def encode(self, examples: Any) -> list[Any]:
         from PIL import Image
@@ -234,9 +237,9 @@ class ImageReader(Reader):
         size = (self.size, self.size)
         rows = []
         for picture in examples:
-            image = Image.fromarray(picture)
-            image = image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
-            pixels = np.asarray(image)
+            if picture.shape[2] != self.bands:
+                raise DataError(f"a picture of {picture.shape[2]} channels, where {self.bands} are read")
+            pixels = picture if picture.shape[:2] == size else resized(picture, size, Image.Resampling.BILINEAR)
             rows.append(pixels[..., :1] if self.grey else pixels)
         return rows
 
@@ -245,7 +248,8 @@ class ImageReader(Reader):
         return {"pixel_values": (pixels / 127.5 - 1.0).contiguous()}
 
     def state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        return {"modality": "image", "size": self.size, "grey": self.grey}, {}
+        state = {"modality": "image", "size": self.size, "grey": self.grey}
+        return state | ({} if self.bands == 3 else {"bands": self.bands}), {}
 
 
 class PixelReader(ImageReader):
@@ -305,7 +309,7 @@ class PixelReader(ImageReader):
 
 
 @dataclass(frozen=True)
-class _Columns:
+class Columns:
     """Columns that were taken already, as the vectors of a table want them."""
 
     columns: dict[str, np.ndarray]
@@ -314,17 +318,24 @@ class _Columns:
         return len(next(iter(self.columns.values())))
 
     def take(self, rows: slice) -> dict[str, np.ndarray]:
+        """Columns of these rows."""
         return {name: values[rows] for name, values in self.columns.items()}
 
 
 class TableReader(Reader):
-    """Columns as the classical baseline sees them: standardised numbers, one-hot categories."""
+    """Columns as the classical baseline sees them: standardised numbers, one-hot categories.
+
+    Another table is read by the columns that it shares; the others count as missing.
+    """
 
     def __init__(self, vectors: Any) -> None:
         self.vectors = vectors
 
     def encode(self, examples: Any) -> list[Any]:
-        return list(self.vectors.transform(_Columns(examples)))
+        return list(self.vectors.transform(Columns(columns.aligned(self.vectors.kinds, examples))))
+
+    def coverage(self, examples: Any) -> Coverage:
+        return columns.coverage(self.vectors.kinds, examples)
 
     def collate(self, encoded: list[Any]) -> Batch:
         return {"values": torch.from_numpy(np.stack(encoded))}
@@ -379,7 +390,7 @@ def restore_reader(state: dict[str, Any], arrays: dict[str, np.ndarray]) -> Read
     if state["modality"] == "image" and "levels" in state:
         return PixelReader(state["size"], grey=state["grey"], levels=state["levels"])
     if state["modality"] == "image":
-        return ImageReader(state["size"], grey=state["grey"])
+        return ImageReader(state["size"], grey=state["grey"], bands=state.get("bands", 3))
     if state["modality"] == "counts":
         return CountReader(arrays["columns"])
     return TableReader(MODALITIES["table"].vectors().from_state(state["vectors"], arrays))

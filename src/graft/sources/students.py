@@ -133,7 +133,7 @@ def fresh_backbone(encoder: str, size: str, reader: Reader, modality: str) -> Na
     if isinstance(reader, TextReader):
         arguments["vocabulary"] = reader.vocabulary
     elif isinstance(reader, ImageReader):
-        arguments["channels"] = 1 if reader.grey else 3
+        arguments["channels"] = reader.channels
         if encoder == "patches":
             arguments |= {"size": reader.size, "patch": max(2, reader.size // 8)}
     elif isinstance(reader, AudioReader):

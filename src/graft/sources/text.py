@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from graft.core.errors import DataError, SourceError
 from graft.core.types import ModelSpec
-from graft.sources import scripts
+from graft.data.long_texts import Ends
+from graft.sources import scripts, windows
 from graft.sources.base import Batch, Coverage
 from graft.sources.layers import NetworkBackbone, find_blocks
 from graft.sources.loading import quiet
@@ -117,6 +118,9 @@ class TextBackbone(NetworkBackbone):
         Raises:
             DataError: An example is neither a text nor a pair of texts.
         """
+        if len(examples) and windows.is_long(examples[0]):
+            ends = isinstance(examples[0], Ends)
+            return windows.encode_long(self._backend, [self._clean(one) for one in examples], self.longest, ends=ends)
         encodings = self._backend.encode_batch_fast([self._clean(example) for example in examples])
         if not self._segments:
             return [np.array(encoding.ids, dtype=np.int32) for encoding in encodings]
@@ -160,7 +164,11 @@ class TextBackbone(NetworkBackbone):
         return int(encoded.shape[-1])
 
     def collate(self, encoded: list[np.ndarray]) -> Batch:
-        """Pad to an even length: ``input_ids``, ``attention_mask`` and, where used, ``token_type_ids`` (B, T)."""
+        """Pad to an even length: ``input_ids``, ``attention_mask`` and, where used, ``token_type_ids`` (B, T).
+
+        Of texts in windows every window is a line, and ``owner`` says of which text.
+        """
+        encoded, owner = windows.unfolded(encoded, training=self.training)
         longest = max((item.shape[-1] for item in encoded), default=1)
         width = -(-max(longest, 1) // _MULTIPLE) * _MULTIPLE
         width = width if width <= self.longest else max(longest, 1)
@@ -176,7 +184,23 @@ class TextBackbone(NetworkBackbone):
         batch = {"input_ids": torch.from_numpy(numbers), "attention_mask": torch.from_numpy(mask)}
         if self._segments:
             batch["token_type_ids"] = torch.from_numpy(types)
+        if owner is not None:
+            batch[windows.OWNER] = owner
         return batch
+
+    def forward_features(self, batch: Batch) -> list[Tensor]:
+        """Outputs of every block, of texts in windows those of the windows."""
+        return super().forward_features(_without_owner(batch))
+
+    def forward_all(self, batch: Batch) -> tuple[list[Tensor], Tensor | None]:
+        """Layers and logits; of texts in windows the mean of the logits of their windows."""
+        layers, logits = super().forward_all(_without_owner(batch))
+        return layers, logits if logits is None else windows.joined(logits, batch.get(windows.OWNER))
+
+    def classify(self, batch: Batch) -> Tensor | None:
+        """Logits of the model's own head, or None."""
+        logits = super().classify(_without_owner(batch))
+        return logits if logits is None else windows.joined(logits, batch.get(windows.OWNER))
 
     def _layers(self, output: Any) -> list[Tensor]:
         hidden = list(output.hidden_states[1:])  # the first is the embeddings
@@ -184,11 +208,11 @@ class TextBackbone(NetworkBackbone):
         return hidden
 
     def pool(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Pool over real tokens."""
+        """Pool over real tokens, and over the windows of a text."""
         if hidden.ndim == 2:
             return hidden
         parts = [POOLINGS[name](hidden, batch["attention_mask"]) for name in self.pooling]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return windows.joined(parts[0] if len(parts) == 1 else torch.cat(parts, dim=1), batch.get(windows.OWNER))
 
     def coverage(self, examples: Any) -> Coverage:
         """Whether vocabulary and model card cover the script of the rows."""
@@ -210,6 +234,10 @@ class TextBackbone(NetworkBackbone):
         save_network(self.model, folder)
         self.tokenizer.save_pretrained(folder)
         copy_card(self.spec, folder)
+
+
+def _without_owner(batch: Batch) -> Batch:
+    return {name: tensor for name, tensor in batch.items() if name != windows.OWNER}
 
 
 def _lowered(text: str) -> str:

@@ -90,6 +90,8 @@ def lower_activations(backbone: Backbone, data: Dataset, blocks: int, setting: S
 
     total = len(data.X)
     rows = np.arange(total) if 2 * len(data) >= total and setting.store is not None else np.unique(data.rows)
+    if getattr(data.X, "long", "") == "windows":  # a row has lines of its own number, and other ones in every step
+        return None
     some = backbone.collate(encode(rows[evenly_spaced(len(rows), CHECKED)]))
     some = {name: tensor.to(device()) for name, tensor in some.items()}
     upper = cut(backbone, blocks, some)
@@ -107,7 +109,7 @@ def lower_activations(backbone: Backbone, data: Dataset, blocks: int, setting: S
     starts, whole = np.full(total, -1), np.zeros(total, dtype=np.int64)
     starts[rows], whole[rows] = np.cumsum(lengths) - lengths, lengths
     work = _Work(upper, encoded, lengths, ragged=ragged, setting=setting)
-    values = _stored(setting.store, _key(backbone, data, rows, blocks), size, work.fill)
+    values = stored(setting.store, _key(backbone, data, rows, blocks), size, work.fill)
     return Activations(upper, values, starts, whole, shape, ragged)
 
 
@@ -146,7 +148,7 @@ def _key(backbone: Backbone, data: Dataset, rows: np.ndarray, blocks: int) -> st
     return "activations-" + hashlib.sha256(json.dumps([*facts, bf16_is_faster()]).encode()).hexdigest()[:40]
 
 
-def _stored(store: Store | None, key: str, size: tuple[int, int], fill: Callable[[np.ndarray], None]) -> np.ndarray:
+def stored(store: Store | None, key: str, size: tuple[int, int], fill: Callable[[np.ndarray], None]) -> np.ndarray:
     """The array of an entry, filled first where it is new; in memory without a cache, or where the disk is full."""
     entry = None if store is None else store.open(key)
     if store is not None and entry is None:

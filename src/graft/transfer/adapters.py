@@ -91,7 +91,7 @@ class Adapters(Finetune):
 
     label = "adapters"
     name = "adapters"
-    kinds = ("classification", "regression")
+    kinds = ("classification", "regression", "multilabel")
     trains = 0.01
     space: ClassVar = {"rank": [4, 8, 16], "epochs": [None, 5.0, 10.0]}
     effort = "thorough"

@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from graft import __version__
+from graft.core.boxes import SURE
 from graft.core.errors import DataError, SourceError, UsageError
 from graft.core.registry import ADAPTATIONS, TRANSFERS, ZERO_SHOTS
 from graft.core.runtime import Clock, Progress, bf16_is_faster, silent
@@ -30,11 +31,15 @@ from graft.core.types import Dataset, Features, ModelSpec
 from graft.data.biological import both_strands
 from graft.data.load import load, recipe
 from graft.features import encode, extract
+from graft.nn import box_metrics, multilabel
 from graft.nn.calibration import fit_temperature
 from graft.nn.conformal import members, nonconformity, threshold
 from graft.nn.heads import LinearHead, to_outputs
 from graft.sources.aligned import of_rows, per_sentence
+from graft.sources.bands import of_channels
 from graft.sources.base import Backbone, open_model
+from graft.sources.sides import of_sides
+from graft.transfer.spread import Spread
 from graft.word_features import word_features
 
 BLOCK = 4096  # rows predicted at a time, so memory does not grow with the data
@@ -42,6 +47,8 @@ SENTENCES = 1024  # of a tagging, whose rows are words by the dozen
 HEAD_ROWS = 2_000  # rows that a head's start is fitted on: more cost a pass and change nothing that training keeps
 CONFORMAL = ("classification", "regression")  # kinds of task whose outputs have one truth per row
 HELD_OUT = "nonconformity"  # name of its array among those of the model
+SIGMOID = "calibration"  # the same of slopes and biases
+SPREAD = "spread."  # what the names of the arrays of quantiles begin with
 TINY = 1e-12  # smallest probability in a logarithm
 
 
@@ -105,6 +112,7 @@ class BaseTransfer(BaseEstimator, ABC):
             label to learn from.
         space: Settings that ``--effort thorough`` searches by name: a list of choices, or (low, high) of a rate.
         word_layers: Of a tagging: the layers whose features of words it reads, ``"last"`` or ``"upper"`` half.
+        sides: Whether it reads the texts of a pair one by one, with what differs and agrees beside them.
         trains: Share of the weights of the blocks it reaches that it trains, roughly.
         simplicity: Rank from simple (0) to complex; the guard prefers the simpler of two equals.
         label: What to call it in a sentence.
@@ -112,6 +120,8 @@ class BaseTransfer(BaseEstimator, ABC):
         recipe_: How raw rows are read.
         curve_: Learning curve, a list of dicts; empty for closed forms.
         nonconformity_: How badly outputs fitted held-out rows, sorted; empty before ``calibrate``.
+        spread_: Quantiles of a regression; None before ``fit_spread``.
+        sigmoid_: Of several labels per row: slope and bias (2, C) of their log-odds; empty before ``calibrate``.
     """
 
     needs_source: ClassVar[bool] = False
@@ -122,6 +132,7 @@ class BaseTransfer(BaseEstimator, ABC):
     effort: ClassVar[str] = "fast"
     space: ClassVar[dict[str, list[Any] | tuple[float, float]]] = {}
     word_layers: ClassVar[str] = "last"
+    sides: ClassVar[bool] = False
     trains: ClassVar[float] = 1.0
     simplicity: ClassVar[int] = 0
     label: ClassVar[str] = ""
@@ -131,6 +142,8 @@ class BaseTransfer(BaseEstimator, ABC):
     recipe_: dict[str, Any]
     backbone_: Backbone | None
     nonconformity_: np.ndarray = np.empty(0)
+    sigmoid_: np.ndarray = np.empty((2, 0))
+    spread_: Spread | None = None
 
     @classmethod
     def called(cls, task: Task) -> str:
@@ -188,18 +201,17 @@ class BaseTransfer(BaseEstimator, ABC):
         data, setting = _parted(data, setting or Setting())
         if data.y is None or not len(data):
             raise DataError(f"{data.name} has no labels to learn from")
-        if data.task.kind not in self.kinds:
+        if not data.task.served_by(self.kinds):
             raise UsageError(f"{self.label} is for {' and '.join(self.kinds)}, not {data.task.kind}", hint="use probe")
         self.task_, self.recipe_, self.curve_ = data.task, recipe(data), []
         self.backbone_, self.temperature_, self.precision_ = None, 1.0, None
-        self.nonconformity_ = np.empty(0)
+        self.nonconformity_, self.sigmoid_, self.spread_ = np.empty(0), np.empty((2, 0)), None
         self._fit(both_strands(data) or data, setting)
         return self
 
     def outputs(self, X: Any, *, store: Store | None = None) -> np.ndarray:
         """Class probabilities (n, C), or standardised values (n,), of a Dataset or raw rows."""
-        check_is_fitted(self, "task_")
-        data = X if isinstance(X, Dataset) else load(X, labelled=False, like=self.recipe_)
+        data = self._read(X)
         twice = both_strands(data)
         if twice is not None:  # the mean of what is said of either
             both = self.outputs(twice, store=store)
@@ -210,18 +222,33 @@ class BaseTransfer(BaseEstimator, ABC):
         blocks = [np.arange(start, min(start + most, len(data))) for start in range(0, len(data), most)]
         return self._tempered(np.concatenate([self._outputs(data.select(block), None) for block in blocks]))
 
+    def _read(self, X: Any) -> Dataset:
+        """Raw rows as the training rows were read."""
+        check_is_fitted(self, "task_")
+        return X if isinstance(X, Dataset) else load(X, labelled=False, like=self.recipe_)
+
     def calibrate(self, outputs: np.ndarray, y: np.ndarray) -> None:
         """Learn from held-out outputs of this way of fitting how sure to be.
 
         One softmax temperature is fitted to probabilities (n, C), which changes no winner; how far outputs lie from the
-        truth is kept for ``predict_set`` and ``predict_interval``.
+        truth is kept for ``predict_set`` and ``predict_interval``.  Of several labels per row each gets a slope and a bias
+        of its log-odds, and the probability from which it is given.  Of boxes each class gets the score from which one is given.
         """
+        if self.task_.is_multilabel:
+            self.sigmoid_ = multilabel.fit_sigmoid(multilabel.logits(outputs), y, start=(1.0, 0.0), pull=1.0)
+            chosen = multilabel.thresholds(y, self._tempered(outputs), macro=self.task_.metric == "macro_f1")
+            self.task_ = dataclasses.replace(self.task_, thresholds=chosen)
+        if self.task_.is_detection:
+            least = box_metrics.thresholds(y, outputs, self.task_.outputs, SURE)
+            self.task_ = dataclasses.replace(self.task_, thresholds=least)
         if self.task_.is_classification:
             self.temperature_ = fit_temperature(np.log(outputs.clip(TINY)), y, prior=1)
-        if self.task_.kind in CONFORMAL:
+        if self.task_.served_by(CONFORMAL):
             self.nonconformity_ = nonconformity(self._tempered(outputs), y)
 
     def _tempered(self, outputs: np.ndarray) -> np.ndarray:
+        if self.sigmoid_.size:
+            return multilabel.recalibrated(outputs, self.sigmoid_)
         if self.temperature_ == 1.0 or not self.task_.is_classification:
             return outputs
         return to_outputs(np.log(outputs.clip(TINY)), self.task_, self.temperature_)
@@ -244,8 +271,9 @@ class BaseTransfer(BaseEstimator, ABC):
         Raises:
             UsageError: The task is no classification, or the model was never calibrated.
         """
-        if self.task_.kind != "classification":
-            raise UsageError(f"a {self.task_.kind} has no sets of classes", hint="use predict_interval for values")
+        if not self.task_.served_by(("classification",)):
+            hint = "use predict_proba" if self.task_.is_multilabel else "use predict_interval for values"
+            raise UsageError(f"a {self.task_.kind} has no sets of classes", hint=hint)
         return self.region(self.outputs(X), coverage)
 
     def predict_interval(self, X: Any, *, coverage: float = 0.9) -> np.ndarray:
@@ -256,10 +284,36 @@ class BaseTransfer(BaseEstimator, ABC):
         """
         if self.task_.kind != "regression":
             raise UsageError(f"a {self.task_.kind} has no intervals of values", hint="use predict_set for classes")
-        return self.region(self.outputs(X), coverage)
+        data = self._read(X)
+        return self.region(self.outputs(data), coverage, data)
 
-    def region(self, outputs: np.ndarray, coverage: float) -> np.ndarray:
-        """What ``predict_set`` or ``predict_interval`` gives, of outputs that are there already."""
+    def predict_quantiles(self, X: Any) -> np.ndarray:
+        """Quantiles (n, Q) of each value, in its own unit, in the order of ``spread_.quantiles``.
+
+        Raises:
+            UsageError: The model was fitted without quantiles.
+        """
+        data = self._read(X)
+        return self.quantiles(data, self.outputs(data))
+
+    def quantiles(self, data: Dataset, outputs: np.ndarray) -> np.ndarray:
+        """What ``predict_quantiles`` gives, of outputs that are there already."""
+        if self.spread_ is None:
+            raise UsageError("this model was fitted without quantiles", hint="graft fit --quantiles 0.05,0.5,0.95")
+        return self.spread_.values(self, data, outputs) * self.task_.scale + self.task_.center
+
+    def region(self, outputs: np.ndarray, coverage: float, data: Dataset | None = None) -> np.ndarray:
+        """What ``predict_set`` or ``predict_interval`` gives, of outputs that are there already.
+
+        With the rows, and where the model has quantiles, intervals are as wide as these say.
+        """
+        if self.spread_ is not None and self.spread_.level and data is not None:
+            return self.spread_.interval(self, data, outputs, coverage) * self.task_.scale + self.task_.center
+        if self.task_.is_detection:
+            raise UsageError("boxes have no sets of classes", hint="leave coverage out")
+        if self.task_.is_multilabel:
+            what = "no set of several labels is promised to hold all true ones of a row"
+            raise UsageError(what, hint="leave coverage out: the probability of each label is calibrated")
         if not len(self.nonconformity_):
             what = "this model never saw how far it errs on rows held out"
             raise UsageError(what, hint="fit it with graft fit, or give calibrate outputs of held-out rows")
@@ -315,6 +369,7 @@ class BaseTransfer(BaseEstimator, ABC):
     def _features(self, data: Dataset, store: Store | None, setting: Setting | None = None) -> Features:
         """Features of the rows, of a tagging of their words: from the cache where there is one, else computed and forgotten."""
         assert self.backbone_ is not None
+        backbone = of_channels(of_sides(self.backbone_, data) if self.sides else self.backbone_, data)
         if data.task.is_tagging:
             states, precision = of_rows(self.backbone_, data.task), self.precision_ or "auto"
             clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
@@ -322,9 +377,9 @@ class BaseTransfer(BaseEstimator, ABC):
             features = word_features(states, data, store=store, layers=self.word_layers, **more)
         elif store is not None:  # what was asked for is part of the cache's keys: ask as the ranking did
             clock, progress = (setting.clock, setting.progress) if setting else (None, silent)
-            features = extract(self.backbone_, data, store=store, clock=clock, progress=progress)
+            features = extract(backbone, data, store=store, clock=clock, progress=progress)
         else:
-            features = encode(self.backbone_, data.take(), precision=self.precision_ or "auto")
+            features = encode(backbone, data.take(), precision=self.precision_ or "auto")
         self.precision_ = features.precision  # once per model: later rows must not be read with another precision
         return features
 
@@ -346,6 +401,9 @@ class BaseTransfer(BaseEstimator, ABC):
         if self.backbone_ is not None:
             self.backbone_.save(folder / "source")
         arrays = {**arrays, HELD_OUT: self.nonconformity_}
+        arrays |= {SIGMOID: self.sigmoid_} if self.sigmoid_.size else {}
+        spread, more = self.spread_.state() if self.spread_ is not None else (None, {})
+        arrays |= {f"{SPREAD}{key}": value for key, value in more.items()}
         whole = {key: np.ascontiguousarray(value) for key, value in arrays.items()}
         (folder / "model.safetensors").write_bytes(save(whole))  # save_file makes files that only their owner can read
         facts = {
@@ -359,6 +417,7 @@ class BaseTransfer(BaseEstimator, ABC):
             "temperature": self.temperature_,
             "precision": self.precision_,
             "source": self.backbone_ is not None,
+            **({"spread": spread} if spread else {}),
             "adapted": self.adapts,
             "zero_shot": self.zero_shot,
         }
@@ -416,6 +475,9 @@ def _restored(folder: Path, facts: dict[str, Any], arrays: dict[str, np.ndarray]
     transfer.task_ = Task(**{**task, "classes": tuple(task["classes"])})
     transfer.recipe_, transfer.curve_, transfer.temperature_ = facts["recipe"], [], facts["temperature"]
     transfer.nonconformity_ = arrays.pop(HELD_OUT, np.empty(0))
+    transfer.sigmoid_ = arrays.pop(SIGMOID, np.empty((2, 0)))
+    more = {key.removeprefix(SPREAD): arrays.pop(key) for key in list(arrays) if key.startswith(SPREAD)}
+    transfer.spread_ = Spread.from_state(facts["spread"], more) if facts.get("spread") else None
     # the precision it was judged with, except on a machine where that would be slow
     transfer.precision_ = "fp32" if facts["precision"] == "bf16" and not bf16_is_faster() else facts["precision"]
     transfer.backbone_ = open_model(f"file:{folder / 'source'}") if facts["source"] else None

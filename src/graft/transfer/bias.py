@@ -65,7 +65,7 @@ class BiasOnly(Finetune):
 
     label = "bias tuning"
     name = "bias"
-    kinds = ("classification", "regression")
+    kinds = ("classification", "regression", "multilabel")
     trains = 0.001
     space: ClassVar = {"lr": (3e-4, 1e-2), "epochs": [None, 5.0, 10.0]}
     effort = "thorough"

@@ -22,6 +22,7 @@ from graft.data.splits import folds, holdout
 from graft.nn.calibration import fit_temperature
 from graft.nn.crf import CRF
 from graft.nn.heads import to_outputs
+from graft.nn.multilabel import fit_sigmoid
 from graft.nn.ridge import fit_ridge
 from graft.transfer.base import BaseTransfer, Setting
 from graft.transfer.hand_features import HandTagger
@@ -60,7 +61,7 @@ class Classical(BaseTransfer):
     label = "classical baseline"
     name = "classical"
     effort = "probe"
-    kinds = ("classification", "regression", "tagging")
+    kinds = ("classification", "regression", "tagging", "multilabel")
     simplicity = 1
 
     def __init__(self, *, C: float | None = None, max_rows: int = 100_000, seed: int = 0) -> None:
@@ -73,7 +74,7 @@ class Classical(BaseTransfer):
         """The representation and the model by name."""
         if task.is_tagging:
             return "hand-made features + CRF"
-        return NAMES[task.modality] if task.is_classification else f"{NAMES[task.modality].split(' + ')[0]} + ridge"
+        return NAMES[task.modality] if task.has_columns else f"{NAMES[task.modality].split(' + ')[0]} + ridge"
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         if len(data) > self.max_rows:
@@ -90,6 +91,9 @@ class Classical(BaseTransfer):
         if data.task.is_classification:
             self.own_temperature_ = self._held_out_temperature(data, X)
         self.coef_, self.intercept_ = self._solve(X, data.y)
+        if data.task.is_multilabel:
+            slope, bias = self._held_out_sigmoid(data, X)
+            self.coef_, self.intercept_ = self.coef_ * slope, self.intercept_ * slope + bias
 
     def _chosen_strength(self, data: Dataset, X: Any) -> float:
         """The strength that is asked for, or the usual one; of sequences that with the least error in three folds."""
@@ -110,6 +114,8 @@ class Classical(BaseTransfer):
                 if data.task.is_classification:
                     weight = data.task.sample_weights(truth)
                     errors[place] += np.average(scores.argmax(axis=1) != truth, weights=weight) * len(test)
+                elif data.task.is_multilabel:
+                    errors[place] += ((scores > 0) != (truth > 0)).mean() * len(test)
                 else:
                     errors[place] += np.square(scores[:, 0] - truth).sum()
         return STRENGTHS[int(errors.argmin())]
@@ -125,6 +131,16 @@ class Classical(BaseTransfer):
         coef, intercept = self._solve(X[train], data.y[train])
         return fit_temperature(np.asarray(X[test] @ coef) + intercept, data.y[test], prior=1)
 
+    def _held_out_sigmoid(self, data: Dataset, X: Any) -> np.ndarray:
+        """Slope and bias (2, C) that turn scores of each label into log-odds, from a model that has not seen the rows."""
+        usual = (1.5, 0.0)
+        try:
+            train, test = holdout(data, test=min(0.25, 10_000 / len(data)), seed=self.seed)
+        except ValueError:  # too few rows to hold any out
+            return np.repeat(np.array(usual)[:, None], data.task.outputs, axis=1)
+        coef, intercept = self._solve(X[train], data.y[train])
+        return fit_sigmoid(np.asarray(X[test] @ coef) + intercept, data.y[test], start=usual, pull=1.0)
+
     def _solve(self, X: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coefficients (d, k) and intercepts (k,)."""
         if self.task_.modality in {"image", "audio", "series"}:  # whose numbers differ in spread
@@ -136,17 +152,20 @@ class Classical(BaseTransfer):
     def _ridge(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Ridge regression on classes as 1 and -1, or on values, its strength chosen by predictions of rows left out."""
         targets = 2.0 * np.eye(self.task_.outputs)[y] - 1 if self.task_.is_classification else y
+        targets = 2.0 * y - 1 if self.task_.is_multilabel else targets
         options = {} if self.C is None else {"strengths": (1 / self.C,)}
         found = fit_ridge(X, targets, weight=self.task_.sample_weights(y), **options)
         return found.coef, found.intercept
 
     def _linear(self, X: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if y.ndim == 2:
+            return self._each(X, y)
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression, Ridge
         from sklearn.svm import LinearSVC
 
         C = self._strength
-        if not self.task_.is_classification:
+        if not self.task_.has_columns:
             model = Ridge(alpha=1.0 / C, solver="lsqr").fit(X, y)
             return model.coef_.reshape(-1, 1), np.asarray([model.intercept_])
         balanced = "balanced" if self.task_.metric == "macro_f1" else None
@@ -157,7 +176,15 @@ class Classical(BaseTransfer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the last iterate is a valid baseline
             model.fit(X, y)
-        return _all_classes(model, self.task_.outputs)
+        return _all_classes(model, 2 if self.task_.is_multilabel else self.task_.outputs)
+
+    def _each(self, X: Any, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One linear model for each label against the rest; a label that all rows or none have is left at that."""
+        coef, intercept = np.zeros((X.shape[1], y.shape[1])), np.where(y.mean(axis=0) > 0.5, 1.0, -1.0)
+        for c in np.flatnonzero((y.min(axis=0) == 0) & (y.max(axis=0) == 1)):
+            found = self._linear(X, y[:, c].astype(np.int64))
+            coef[:, c], intercept[c] = found[0][:, 1], found[1][1]
+        return coef, intercept
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         del store

@@ -38,6 +38,7 @@ from graft.features import predict_seconds
 from graft.nn.heads import LinearHead, fit_probe
 from graft.nn.losses import supervised_contrastive
 from graft.nn.views import SHIFT_DRAWS, shifted
+from graft.sources.answers import ANSWERS
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
 from graft.transfer.activations import Activations, reused_activations
@@ -144,6 +145,8 @@ class ContrastiveFewShot(BaseTransfer):
 
     @classmethod
     def fits(cls, spec: ModelSpec) -> str:
+        if spec.architecture == ANSWERS:
+            return f"{spec.name} is a model whose answers are read: it has no blocks"
         return f"{spec.name} is a table of word vectors: it has no blocks" if spec.architecture == WORD_VECTORS else ""
 
     @classmethod

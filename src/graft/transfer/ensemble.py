@@ -46,6 +46,7 @@ class Ensemble(BaseTransfer):
     label = "ensemble"
     name = "ensemble"
     effort = "request"
+    kinds = ("classification", "regression", "multilabel")
     simplicity = 5
 
     def __init__(

@@ -31,6 +31,8 @@ from graft.features import SAMPLE
 from graft.nn.crf import CRF, ChainHead
 from graft.nn.heads import MANY_CLASSES, LinearHead, fit_probe
 from graft.sources.aligned import in_pieces, of_rows, per_sentence
+from graft.sources.answers import ANSWERS
+from graft.sources.bands import of_channels
 from graft.sources.base import Backbone
 from graft.sources.words import WORD_VECTORS
 from graft.transfer.activations import Activations, reused_activations
@@ -78,7 +80,7 @@ class Finetune(BaseTransfer):
         label_smoothing: Share of every label that is spread over all classes.
         robust: q of the generalised cross-entropy (1 - p^q) / q for labels that may be wrong; 0.7 in the paper.
         mixup: α of Beta(α, α), by which pairs of rows (of texts: of pooled features) are mixed.
-        augment: ``"crop"`` pictures at random, or ``"flip"`` half of the crops too; None for neither.
+        augment: ``"crop"`` pictures at random, or ``"flip"`` half of the crops too; ``"retake"`` sounds; None for none.
         shrinkage: Weight of the squared smallest singular value of a batch's features; 0.001 in the paper.
         average: ``"swa"``, the mean of the weights over the last part of training, or ``"ema"``, a moving average; a copy.
         average_share: That part, or the memory of the moving average, as a share of training.
@@ -95,7 +97,7 @@ class Finetune(BaseTransfer):
 
     label = "fine-tuning"
     name = "finetune"
-    kinds = ("classification", "regression", "tagging")
+    kinds = ("classification", "regression", "tagging", "multilabel")
     needs_source = True
     space: ClassVar = {"lr": (3e-5, 6e-4), "layer_decay": (0.6, 1.0), "epochs": [None, 5.0, 10.0]}
     simplicity = 3
@@ -143,6 +145,8 @@ class Finetune(BaseTransfer):
 
     @classmethod
     def fits(cls, spec: ModelSpec) -> str:
+        if spec.architecture == ANSWERS:
+            return f"{spec.name} is a model whose answers are read: it has no blocks"
         return f"{spec.name} is a table of word vectors: it has no blocks" if spec.architecture == WORD_VECTORS else ""
 
     def steps(self, rows: int) -> int:
@@ -272,8 +276,7 @@ class Finetune(BaseTransfer):
 
     def _backbone(self, data: Dataset) -> Backbone:
         """The network to train; an opened source is copied, as training changes it."""
-        del data
-        return self._open_to_train()
+        return of_channels(self._open_to_train(), data, form="mixed")
 
     def _head(self, backbone: Backbone, data: Dataset, setting: Setting) -> torch.nn.Linear:
         enough = len(data) >= HEAD_SHARE * backbone.spec.hidden_size
@@ -282,7 +285,8 @@ class Finetune(BaseTransfer):
             rows = evenly_spaced(len(data), HEAD_ROWS)
             features = self._features(data.select(rows), setting.store, setting)
             self.backbone_, self.precision_ = None, None  # training changes the weights
-            loss = "logistic" if data.task.outputs >= MANY_CLASSES else "squared"
+            many = data.task.outputs >= MANY_CLASSES and not data.task.is_multilabel
+            loss = "logistic" if many else "squared"
             task = data.task.of_parts
             return fit_probe(features, flat(data.y[rows]), task, layers="last", loss=loss).module()
         return _zero_head(backbone, data)

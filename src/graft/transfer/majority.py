@@ -25,13 +25,15 @@ class Majority(BaseTransfer):
     label = "majority class"
     name = "majority"
     effort = "probe"
-    kinds = ("classification", "regression", "tagging")
+    kinds = ("classification", "regression", "tagging", "multilabel")
 
     @classmethod
     def called(cls, task: Task) -> str:
         """The class, the tag of each word, or the mean."""
         if task.is_tagging:
             return "most frequent tag of each word"
+        if task.is_multilabel:
+            return "frequency of each label"
         return cls.label if task.is_classification else "mean of the labels"
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
@@ -41,7 +43,7 @@ class Majority(BaseTransfer):
         elif data.task.is_classification:
             self.constant_ = np.bincount(data.y, minlength=data.task.outputs) / len(data)
         else:
-            self.constant_ = np.asarray([data.y.mean()])
+            self.constant_ = np.atleast_1d(data.y.mean(axis=0))
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
         del store
@@ -51,7 +53,7 @@ class Majority(BaseTransfer):
             places = np.array([index.get(word, 0) for words in sentences for word in words], np.int64)
             return cut(self.constant_[places], np.array([len(words) for words in sentences], np.int64))
         rows = np.tile(self.constant_, (len(data), 1))
-        return rows if self.task_.is_classification else rows[:, 0]
+        return rows if self.task_.has_columns else rows[:, 0]
 
     def _arrays(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         return {"words": self.words_} if self.task_.is_tagging else {}, {"constant": self.constant_}

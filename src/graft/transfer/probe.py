@@ -16,15 +16,17 @@ from graft.core.errors import UsageError
 from graft.core.ragged import flat
 from graft.core.registry import TRANSFERS
 from graft.core.store import Store
+from graft.core.task import Task
 from graft.core.types import Dataset, ModelSpec
 from graft.data.sentences import SentenceRows
 from graft.nn.heads import LinearHead, fit_probe
 from graft.nn.neighbours import NeighbourHead, fit_neighbours
+from graft.nn.ordinal import OrdinalHead, fit_ordinal_head
 from graft.sources.aligned import per_sentence
 from graft.sources.base import Backbone
 from graft.transfer.base import BaseTransfer, Setting
 
-HEADS = ("linear", "lda", "knn")
+HEADS = ("linear", "lda", "knn", "ordinal")
 WORDS = 40_000  # of a tagging that the head is fitted on: more cost memory, and change little
 
 
@@ -41,8 +43,8 @@ class Probe(BaseTransfer):
             mean of all, with shares that predict left-out rows best; not for neighbours), or layer indices.
         loss: Of the linear head: ``"squared"``, in closed form, or ``"logistic"``, slower and better where there are many
             classes.
-        head: ``"linear"``, ``"lda"`` (discriminant analysis with a shrunken covariance) or ``"knn"`` (neighbours by cosine,
-            the near ones weigh more, how many by leave-one-out).
+        head: ``"linear"``, ``"lda"`` (discriminant analysis with a shrunken covariance), ``"knn"`` (neighbours by cosine, the
+            near ones weigh more, how many by leave-one-out) or ``"ordinal"`` (proportional odds, for ordered classes).
 
     Example:
         >>> from graft.transfer.probe import Probe
@@ -55,12 +57,13 @@ class Probe(BaseTransfer):
     label = "probe"
     name = "probe"
     effort = "probe"
-    kinds = ("classification", "regression", "tagging")
+    kinds = ("classification", "regression", "tagging", "multilabel")
     word_layers = "upper"
+    sides = True
     needs_source = True
     simplicity = 2
 
-    head_: LinearHead | NeighbourHead
+    head_: LinearHead | NeighbourHead | OrdinalHead
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class Probe(BaseTransfer):
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
         task = data.task.of_parts
-        loss = self._loss(classes=task.is_classification)
+        loss = self._loss(task)
         self.backbone_ = self._open()
         if isinstance(data.X, SentenceRows):
             order = np.random.default_rng(0).permutation(len(data))
@@ -86,19 +89,25 @@ class Probe(BaseTransfer):
         features = self._features(data, setting.store, setting)
         if self.head == "knn":
             self.head_ = fit_neighbours(features, flat(data.y), task, layers=self.layers)
+        elif self.head == "ordinal":
+            self.head_ = fit_ordinal_head(features, data.y, task, layers=self.layers)
         else:
             self.head_ = fit_probe(features, flat(data.y), task, layers=self.layers, loss=loss)
 
-    def _loss(self, *, classes: bool) -> str:
+    def _loss(self, task: Task) -> str:
         """The loss of a linear map; refuses what does not go together before anything is opened."""
         if self.head not in HEADS:
             raise UsageError(f"no head {self.head!r}", hint=f"use {', '.join(HEADS)}")
         if self.head != "linear" and self.loss != "squared":
             raise UsageError(f"the head {self.head} has no loss {self.loss!r}", hint="leave one of them out")
-        if self.head == "lda" and not classes:
+        if self.head == "ordinal" and not task.is_ordinal:
+            hint = "load the data with task='ordinal' (--task ordinal)"
+            raise UsageError("proportional odds need classes with an order", hint=hint)
+        if self.head == "lda" and not task.is_classification:
             raise UsageError("discriminant analysis needs classes", hint="use head='linear' or 'knn' for a regression")
-        if self.head == "knn" and self.layers == "mix":
-            raise UsageError("neighbours cannot mix layers", hint="use layers='concatenated' or head='linear'")
+        if self.head in {"knn", "ordinal"} and self.layers == "mix":
+            what = "neighbours" if self.head == "knn" else "proportional odds"
+            raise UsageError(f"{what} cannot mix layers", hint="use layers='concatenated' or head='linear'")
         return "lda" if self.head == "lda" else self.loss
 
     def _outputs(self, data: Dataset, store: Store | None) -> np.ndarray:
@@ -109,4 +118,5 @@ class Probe(BaseTransfer):
 
     def _restore(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         del state
-        self.head_ = (NeighbourHead if self.head == "knn" else LinearHead).from_arrays(arrays)
+        kinds: dict[str, Any] = {"knn": NeighbourHead, "ordinal": OrdinalHead}
+        self.head_ = kinds.get(self.head, LinearHead).from_arrays(arrays)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from graft.core.errors import UsageError
 from graft.core.task import Task
@@ -18,10 +19,11 @@ from graft.engine.optim import make_schedule
 from graft.engine.regularizers import Regularized, Terms, within
 from graft.engine.weights import StartingPoint, Unfreezing, WeightAverage
 from graft.nn.augmentation import cropped
+from graft.nn.sound_augmentation import DRAWS, retaken
 from graft.sources.base import Backbone
 from graft.sources.pictures import keep_statistics
 
-VIEWS = ("crop", "flip")
+VIEWS = {"image": ("crop", "flip"), "audio": ("retake",)}  # of the kinds of input that have some
 SMALLEST_CROP = 0.5  # share of a picture's area that a random crop keeps at least
 
 
@@ -51,10 +53,14 @@ class Regularization:
         Raises:
             UsageError: Something is.
         """
-        if self.augment is not None and self.augment not in VIEWS:
-            raise UsageError(f"no augmentation {self.augment!r}", hint=f"use {' or '.join(VIEWS)}, or None")
-        if self.augment and task.modality != "image":
-            raise UsageError(f"augment is for pictures, not for {task.modality}", hint="leave it at None")
+        if self.augment is not None:
+            known, own = [name for views in VIEWS.values() for name in views], VIEWS.get(task.modality, ())
+            if self.augment not in known:
+                raise UsageError(f"no augmentation {self.augment!r}", hint=f"use {' or '.join(own or known)}, or None")
+            if self.augment not in own:
+                what = "sounds" if self.augment in VIEWS["audio"] else "pictures"
+                hint = f"use {' or '.join(own)}, or leave it at None" if own else "leave it at None"
+                raise UsageError(f"augment {self.augment} is for {what}, not for {task.modality}", hint=hint)
         make_schedule(self.schedule)
         self.terms.check(task)
         within("gradual", self.gradual, 0, 1)
@@ -76,6 +82,9 @@ class Regularization:
         """The plain objective where nothing changes the loss."""
         if self.terms == Terms() and self.augment is None:
             return Supervised(backbone, head, task, groups)
+        if task.modality == "audio":
+            retake = _retake if self.augment else None
+            return Regularized(backbone, head, task, groups, terms=self.terms, retake=retake)
         view = partial(cropped, flip=self.augment == "flip", smallest=SMALLEST_CROP) if self.augment else None
         return Regularized(backbone, head, task, groups, terms=self.terms, view=view)
 
@@ -86,6 +95,12 @@ class Regularization:
             before.append(WeightAverage(self.average, share=self.average_share, steps=steps))
         after = [Unfreezing(backbone.layer_groups(), self.gradual)] if self.gradual else []
         return [*before, *callbacks, *after]
+
+
+def _retake(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Other takes, drawn from torch's global random state, which checkpoints keep."""
+    some = next(iter(inputs.values()))
+    return retaken(inputs, torch.rand(len(some), DRAWS).to(some.device))
 
 
 class StillStatistics(Callback):

@@ -21,6 +21,7 @@ from graft.core.errors import UsageError
 from graft.core.registry import TRANSFERS
 from graft.core.types import Dataset, ModelSpec
 from graft.reshape.reshape import Changes, Report, reshape
+from graft.sources.bands import of_channels
 from graft.sources.base import Backbone
 from graft.transfer.activations import Activations
 from graft.transfer.base import Setting
@@ -159,7 +160,7 @@ class Reuse(Finetune):
 
     def _backbone(self, data: Dataset) -> Backbone:
         backbone, self.report_ = reshape(self._open(), self.changes(data), seed=self.seed)
-        return backbone
+        return of_channels(backbone, data, form="mixed")
 
     def _freeze(self, backbone: Backbone) -> None:
         super()._freeze(backbone)

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from graft.core.labels import decode
 from graft.core.task import Task
 from graft.evaluate.metrics import checked
+from graft.nn.multilabel import decided
 
 FENCE = 3.5  # robust standard deviations from which a residual is an outlier (Iglewicz & Hoaglin 1993)
 
@@ -116,16 +118,45 @@ def hardest(task: Task, y: np.ndarray, outputs: np.ndarray, top: int | None = 20
     y, outputs = checked(task, y, outputs, probabilities=True)
     if task.is_classification:
         loss = -np.log(outputs[np.arange(len(y)), y].clip(1e-15))
-        wrong = np.flatnonzero(outputs.argmax(axis=1) != y)
+        wrong = np.flatnonzero(task.winners(outputs) != y)
         order = wrong[np.argsort(-loss[wrong], kind="stable")][:top]
         labels = np.asarray(task.classes, dtype=object)[y]
-        likely = outputs.max(axis=1)
+        likely = outputs[np.arange(len(y)), task.winners(outputs)]
         predicted = task.decode(outputs)
         return [Hard(int(i), str(labels[i]), str(predicted[i]), float(likely[i]), float(loss[i])) for i in order]
+    if task.is_multilabel:
+        return _hard_sets(task, y, outputs, top)
     loss = np.square(y - outputs[:, 0])
     values, labels = task.decode(outputs), task.decode(y)
     order = np.argsort(-loss, kind="stable")[:top]
     return [Hard(int(i), float(labels[i]), float(values[i]), None, float(loss[i])) for i in order]
+
+
+def _hard_sets(task: Task, y: np.ndarray, outputs: np.ndarray, top: int | None) -> list[Hard]:
+    """Rows whose labels were given wrongly, by their mean cross-entropy."""
+    given = decided(y, outputs, task.thresholds, macro=task.metric == "macro_f1")
+    inside = outputs.clip(1e-15, 1 - 1e-15)
+    loss = -(y * np.log(inside) + (1 - y) * np.log1p(-inside)).mean(axis=1)
+    wrong = np.flatnonzero(((y > 0) != given).any(axis=1))
+    order = wrong[np.argsort(-loss[wrong], kind="stable")][:top]
+    true, found = decode(y > 0, task.classes), decode(given, task.classes)
+    return [Hard(int(i), ", ".join(true[i]) or "–", ", ".join(found[i]) or "–", None, float(loss[i])) for i in order]
+
+
+def label_sentences(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[str]:
+    """Say which of several labels are missed or given wrongly most, and which are never found."""
+    y, outputs = checked(task, y, outputs, probabilities=True)
+    given = decided(y, outputs, task.thresholds, macro=task.metric == "macro_f1")
+    missed, extra = (y * ~given).sum(axis=0), ((1 - y) * given).sum(axis=0)
+    lines = []
+    for counts, what in ((missed, "is missed most"), (extra, "is given wrongly most")):
+        worst = int(counts.argmax())
+        if counts[worst]:
+            lines.append(f"{task.classes[worst]} {what}: in {int(counts[worst])} rows")
+    lost = [task.classes[c] for c in np.flatnonzero((y.sum(axis=0) > 0) & ((y * given).sum(axis=0) == 0))]
+    if lost:
+        lines.append(f"never found: {', '.join(lost[:5])}{' …' if len(lost) > 5 else ''}")
+    return lines
 
 
 def audit_sentences(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[str]:
@@ -145,7 +176,7 @@ def audit_sentences(task: Task, y: np.ndarray, outputs: np.ndarray) -> list[str]
     if not task.is_classification:
         return lines
     size = task.outputs
-    table = np.bincount(y * size + outputs.argmax(axis=1), minlength=size * size).reshape(size, size)
+    table = np.bincount(y * size + task.winners(outputs), minlength=size * size).reshape(size, size)
     hits, support = table.diagonal(), table.sum(axis=1)
     mixed = np.triu(table + table.T, 1)
     if mixed.any():

@@ -203,6 +203,10 @@ def _sentence(chosen: str, compared: Sequence[Compared], returned: int, metric: 
 def points(difference: Interval, metric: str, *, sign: int = 1) -> str:
     """A difference in points, or in units of R²."""
     value, low, high = difference if sign > 0 else (-difference[0], -difference[2], -difference[1])
+    if metric == "quadratic_kappa":
+        return f"{value:.3f} kappa [{low:.3f}, {high:.3f}]"
+    if metric == "map":
+        return f"{value:.3f} mAP [{low:.3f}, {high:.3f}]"
     if metric == "r2":
         return f"{value:.3f} R² [{low:.3f}, {high:.3f}]"
     return f"{100 * value:.1f} points [{100 * low:.1f}, {100 * high:.1f}]"
