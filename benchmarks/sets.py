@@ -16,6 +16,7 @@ LETTERS = {"splice letters": "splice", "promoters letters": "promoters"}  # sequ
 DIGITS = ("mnist", "usps")
 REVIEWS = ("books", "dvd", "electronics", "kitchen")  # domains of counts, in pairs
 TAGGED = ("conll2003",)  # sentences with marked names, in columns
+BOXES = ("bccd",)  # pictures with boxes, in the form of COCO
 BUNDLED = ("diabetes",)  # scikit-learn carries it: ten numbers of 442 patients, a regression
 SOUNDS = ("fsdd",)  # recordings in one folder, the class before the first underscore
 

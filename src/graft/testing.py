@@ -189,7 +189,7 @@ def check_transfer(
     cls = TRANSFERS[transfer] if isinstance(transfer, str) else transfer
     for data in [dataset] if dataset is not None else map(toy_data, TOYS):
         arguments = dict(settings)
-        if not data.task.served_by(cls.kinds):
+        if not cls.reads(data.task):
             continue
         if cls.needs_source:
             toys = [source] if source is not None else [toy for toy in toy_sources(data) if not cls.fits(toy.spec)]

@@ -119,7 +119,7 @@ def test_evaluate_a_run(graft, run, put, good):
 
 
 def test_regression_gives_numbers(graft, put):
-    put("n.csv", "a,b,y\n" + "".join(f"{i},{i % 7},{2 * i + 0.5}\n" for i in range(60)))
+    put("n.csv", "a,b,y\n" + "".join(f"{2 * i},{i % 7},{4 * i + 0.5}\n" for i in range(60)))
     graft("fit", "n.csv", "--out", "run", *QUICK).works("R²")
     rows = predict(graft, put("m.csv", "b,a\n1,10\n,20\n"))
     assert list(rows[0]) == ["prediction"]

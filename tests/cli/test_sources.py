@@ -83,7 +83,7 @@ def test_a_folder_of_models_uses_the_whole_ones_and_names_the_broken(graft, good
     [
         ("hf:some/model", 4, ["no model 'some/model' here", "HF_HUB_OFFLINE"]),
         ("hff:some/model", 2, ["'hff'", "'hf'"]),
-        ("zzz:some/model", 2, ["'zzz'", "known: clip, file, hf, keras, sbert"]),
+        ("zzz:some/model", 2, ["'zzz'", "known: bands, clip, file, hf, keras, sbert"]),
         ("nowhere/at/all", 2, ["no model 'nowhere/at/all'"]),
     ],
 )

@@ -62,7 +62,7 @@ def test_one_class_and_columns_without_a_value():
 
 
 def test_only_tables():
-    with pytest.raises(UsageError, match="boosted trees read columns of a table, not text"):
+    with pytest.raises(UsageError, match="boosted trees: for table data alone, not text"):
         Boosting().fit(toy_data("text"))
 
 

@@ -335,7 +335,7 @@ def test_while_all_blocks_wait_the_head_alone_learns(tiny_bert, texts):
         ("text", {"l2_sp": -1.0}, "l2_sp cannot be -1.0; use 0 or more"),
         ("text", {"average": "mean"}, "no average 'mean'; use swa or ema"),
         ("text", {"average": "ema", "average_share": 0.0}, "average_share cannot be 0.0; use more than 0, at most 1"),
-        ("text", {"augment": "crop"}, "augment is for pictures, not for text; leave it at None"),
+        ("text", {"augment": "crop"}, "augment crop is for pictures, not for text; leave it at None"),
         ("image", {"augment": "rotate"}, "no augmentation 'rotate'; use crop or flip, or None"),
         ("text", {"mixup": -1.0}, "mixup cannot be -1.0"),
         ("regression", {"robust": 0.7}, "robust needs classes; leave it at 0 for a regression"),

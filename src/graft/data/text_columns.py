@@ -25,7 +25,7 @@ class TextColumn:
     Example:
         >>> texts = ["red wine", "white wine", "red car", "fast car"] * 3
         >>> TextColumn().fit(texts).transform(["red wine", ""]).shape
-        (2, 7)
+        (2, 4)
     """
 
     def __init__(self) -> None:

@@ -129,6 +129,7 @@ class BaseTransfer(BaseEstimator, ABC):
     zero_shot: ClassVar[bool] = False
     semi: ClassVar[bool] = False
     kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
+    modalities: ClassVar[tuple[str, ...]] = ()
     effort: ClassVar[str] = "fast"
     space: ClassVar[dict[str, list[Any] | tuple[float, float]]] = {}
     word_layers: ClassVar[str] = "last"
@@ -160,8 +161,12 @@ class BaseTransfer(BaseEstimator, ABC):
     @classmethod
     def promising(cls, data: Dataset) -> bool:
         """Whether it is worth a trial on such rows where nobody asks for it."""
-        del data
-        return True
+        return cls.reads(data.task)
+
+    @classmethod
+    def reads(cls, task: Task) -> bool:
+        """Whether rows and labels of a task are among what it learns from."""
+        return task.served_by(cls.kinds) and (not cls.modalities or task.modality in cls.modalities)
 
     @classmethod
     def seconds(cls, rows: int) -> float:
@@ -202,7 +207,13 @@ class BaseTransfer(BaseEstimator, ABC):
         if data.y is None or not len(data):
             raise DataError(f"{data.name} has no labels to learn from")
         if not data.task.served_by(self.kinds):
-            raise UsageError(f"{self.label} is for {' and '.join(self.kinds)}, not {data.task.kind}", hint="use probe")
+            raise UsageError(
+                f"{self.label} is for {' and '.join(self.kinds)}, not {data.task.kind}",
+                hint=f"use {'detector' if data.task.is_detection else 'probe'}",
+            )
+        if not self.reads(data.task):
+            what = f"{self.label}: for {' or '.join(self.modalities)} data alone, not {data.task.modality}"
+            raise UsageError(what, hint="use classical, probe or finetune")
         self.task_, self.recipe_, self.curve_ = data.task, recipe(data), []
         self.backbone_, self.temperature_, self.precision_ = None, 1.0, None
         self.nonconformity_, self.sigmoid_, self.spread_ = np.empty(0), np.empty((2, 0)), None

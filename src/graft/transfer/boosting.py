@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from graft.core.errors import DataError, UsageError
+from graft.core.errors import DataError
 from graft.core.registry import TRANSFERS
 from graft.core.store import Store
 from graft.core.types import Dataset
@@ -61,6 +61,7 @@ class Boosting(BaseTransfer):
 
     label = "boosted trees"
     name = "boosting"
+    modalities = ("table",)
     effort = "probe"
     simplicity = 1
     space: ClassVar[dict[str, list[Any] | tuple[float, float]]] = {"lr": (0.02, 0.3), "leaves": [4, 8, 16, 31, 63]}
@@ -72,17 +73,10 @@ class Boosting(BaseTransfer):
         self.seed = seed
 
     @classmethod
-    def promising(cls, data: Dataset) -> bool:
-        return data.task.modality == "table"
-
-    @classmethod
     def seconds(cls, rows: int) -> float:
         return 0.5 + 1e-4 * rows
 
     def _fit(self, data: Dataset, setting: Setting) -> None:
-        if data.task.modality != "table":
-            what = f"boosted trees read columns of a table, not {data.task.modality}"
-            raise UsageError(what, hint="use classical, probe or finetune")
         self.codes_ = TableCodes().fit(data)
         self.forest_ = self._grown(self._columns(data, setting.store, setting), len(self.codes_.levels), data, setting)
 

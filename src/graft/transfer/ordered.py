@@ -31,9 +31,11 @@ class Ordered(BaseTransfer):
         seed: Seed of the sample.
 
     Example:
+        >>> import numpy as np
         >>> from graft.data.load import load
-        >>> rows = load(([[x] for x in range(30)], ["low"] * 10 + ["mid"] * 10 + ["high"] * 10), order=("low", "mid", "high"))
-        >>> Ordered().fit(rows).predict([[0], [14], [29]]).tolist()
+        >>> X, y = np.arange(30.0)[:, None], ["low"] * 10 + ["mid"] * 10 + ["high"] * 10
+        >>> rows = load((X, y), order=("low", "mid", "high"))
+        >>> Ordered().fit(rows).predict(X[[0, 14, 29]]).tolist()
         ['low', 'mid', 'high']
     """
 
