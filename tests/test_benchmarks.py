@@ -55,7 +55,16 @@ def test_every_experiment_names_known_systems_and_sets(path, monkeypatch):
 
     experiment = tomllib.loads(path.read_text(encoding="utf-8"))
     assert set(experiment.get("systems", {})) <= set(SYSTEMS)
-    known = {*sets.TEXT, *sets.IMAGES, *sets.TABLES, *sets.DIGITS, *sets.SOUNDS, *sets.BUNDLED, *sets.TAGGED, *sets.BOXES}
+    known = {
+        *sets.TEXT,
+        *sets.IMAGES,
+        *sets.TABLES,
+        *sets.DIGITS,
+        *sets.SOUNDS,
+        *sets.BUNDLED,
+        *sets.TAGGED,
+        *sets.BOXES,
+    }
     known |= {f"{one} -> {two}" for group in (sets.REVIEWS, sets.DIGITS) for one, two in permutations(group, 2)}
     assert set(experiment.get("sets", [])) <= known
 

@@ -1,15 +1,11 @@
 """The rule: it finds the criterion that tells, is honest on shifts left out, and is silent where nothing tells."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from unlabelled.seen import model
 
 from graft.core.errors import DataError
-from graft.core.registry import ADAPTATIONS
-from graft.unlabelled import learning
-from graft.unlabelled.learning import Trial, learn, pooled, trials_on, written
+from graft.unlabelled.learning import Trial, learn, trials_on
 
 
 def trials(noise=0.02, *, shifts=12, ways=8, lean=-0.03, seed=0):
@@ -77,72 +73,11 @@ def test_few_shifts_or_nothing_in_common_are_refused():
         learn(trials()).gain({"tells": 1.0, "lies": 0.0})
 
 
-def test_harm_is_a_loss_beyond_noise():
-    """Losses that two standard errors explain forbid no recommendation."""
-    rng = np.random.default_rng(0)
-    found = [
-        Trial(f"shift {i}", f"way {j}", {"tells": 1.0 + 0.1 * rng.random()}, gain, noise=0.0)
-        for i in range(20)
-        for j, gain in enumerate([0.02 if i % 3 else -0.01])
-    ]
-    assert learn(found).threshold > 0.008  # a third does harm: next to nothing is recommended
-    rule = learn([dataclasses.replace(one, noise=0.01) for one in found])
-    assert (rule.threshold, rule.harmful) == (0.0, 0.0)
-    assert 0 < rule.kept < 1
-
-
-def test_shifts_of_one_family_are_left_out_together():
-    """What tells in one family alone looks good among its own shifts, and is seen through where the family is left out."""
-    sign = {"a": 1, "b": -1}
-    found = [
-        dataclasses.replace(
-            one, family=name, evidence={"tells": sign[name] * one.evidence["tells"]}, shift=name + one.shift
-        )
-        for name in sign
-        for one in trials(noise=0.01, seed=ord(name), lean=0.0)
-    ]
-    own = [
-        dataclasses.replace(
-            one, evidence={**one.evidence, "which": one.evidence["tells"] * (one.family == "a")}, family=""
-        )
-        for one in found
-    ]
-    apart = [dataclasses.replace(one, family=other.family) for one, other in zip(own, found, strict=True)]
-    assert learn(own).rank > 0.8
-    assert learn(apart).rank < 0.2
-    assert learn(apart).families == 2
-    with pytest.raises(DataError, match="of one family"):
-        learn([dataclasses.replace(one, family="a") for one in apart])
-
-
-def test_the_shipped_rule_knows_every_adaptation_of_numbers():
-    rule = pooled()
-    labels = {one.label for name, one in ADAPTATIONS.items() if one.tried and not one.trains and name != "source_only"}
-    assert set(rule.prior) == labels
-    assert len(rule.weight) == len(rule.scale) == len(rule.names)
-    assert rule.families >= 5
-    assert rule.harmful <= 0.1
-
-
-def test_a_rule_is_written_and_read(tmp_path, monkeypatch):
-    rule = learn(trials())
-    (tmp_path / learning.POOLED).write_text(written(rule), encoding="utf-8")
-    monkeypatch.setattr(learning.resources, "files", lambda name: tmp_path)
-    again = pooled.__wrapped__()
-    fresh = trials(seed=1)[0]
-    assert again.gain(fresh.evidence, fresh.candidate) == pytest.approx(
-        rule.gain(fresh.evidence, fresh.candidate), rel=1e-5
-    )
-    (tmp_path / learning.POOLED).write_text(written(dataclasses.replace(rule, threshold=np.inf)), encoding="utf-8")
-    assert pooled.__wrapped__().threshold == np.inf
-
-
 def test_trials_compare_with_source_only():
     base, y = model(0.6)
     better, _ = model(0.9)
     found = {trial.candidate: trial for trial in trials_on("a shift", y, base, {"better": better, "same": base})}
-    assert found["same"].gain == found["same"].noise == 0
-    assert found["better"].noise == pytest.approx((found["better"].evidence["differ"] / len(y)) ** 0.5)
+    assert found["same"].gain == 0
     assert set(found["same"].evidence.values()) == {0.0}
     assert found["better"].evidence["differ"] >= found["better"].gain
     assert found["better"].gain > 0.2

@@ -26,7 +26,7 @@ from graft.features import extract
 from graft.nn.heads import to_outputs
 from graft.sources.base import open_model
 from graft.transfer.base import Setting
-from graft.unlabelled.learning import Rule, Trial, learn, pooled, trials_on
+from graft.unlabelled.learning import Rule, Trial, learn, trials_on
 from graft.unlabelled.observed import Observed
 from graft.unlabelled.ratio import density_ratio
 from graft.unlabelled.simulate import Shift, across, simulated
@@ -34,8 +34,7 @@ from graft.unlabelled.veto import Verdict, veto
 
 BASE, NETWORK = "source_only", "network"  # what an adaptation of numbers, and of a network, has to beat
 HELD_OUT = 0.2  # share of the source rows that judge and are not learned from
-FEWEST = 50  # source rows, for evidence to say something
-SHIFTS = 12  # pseudo-targets that the rule for networks is learned on …
+SHIFTS = 12  # pseudo-targets that the rule is learned on …
 LEAST = 4  # … at least
 RULE_SHARE = 0.4  # of the time that learning the rule may take
 EPOCHS = 8  # of the small networks that stand for others on pseudo-targets
@@ -210,15 +209,11 @@ class Adapt:
     # -- the rule ----------------------------------------------------------------------------------------------------
 
     def _rule(self, rows: Matrices, train: np.ndarray, methods: list[str]) -> Rule | None:
-        """What evidence is worth; None where there was no time or no row for it.
+        """What evidence is worth, learned on pseudo-targets of the source; None where there was no time or no row for it.
 
-        For methods of numbers it was learned on shifts of many data sets (``pooled``): twelve pseudo-targets of one source
-        said less.  Where networks are tried it is learned on pseudo-targets of the source.  Networks are not trained again
-        and again: where their source is named, a small network over its cached features stands for each; otherwise methods
-        of numbers stand for them.
+        Networks are not trained again and again: where their source is named, a small network over its cached features
+        stands for each; otherwise methods of numbers stand for them.
         """
-        if not any(ADAPTATIONS[name].trains for name in methods):
-            return pooled() if len(rows.y) >= FEWEST else None
         usual = [name for name, one in ADAPTATIONS.items() if not one.trains and one.tried and name != BASE]
         names = [name for name in methods if not ADAPTATIONS[name].trains] or usual
         if self.config.model is not None:

@@ -52,7 +52,6 @@ def decided(
         "rule": None if rule is None else {
             "criteria": list(rule.names), "threshold": rule.threshold if np.isfinite(rule.threshold) else None,
             "rank": rule.rank, "harmful": rule.harmful, "kept": rule.kept, "error": rule.error, "shifts": rule.shifts,
-            "families": rule.families,
         },
         "tried": [
             {

@@ -39,7 +39,7 @@ def adapt(
     """Learn on labelled rows of one domain for the rows of another, which have no labels.
 
     Many methods are tried and judged without a label of the target. One is
-    used only if this evidence, checked on shifts whose labels are known,
+    used only if this evidence, checked on pseudo-targets made of the source,
     says that it beats learning on the source alone beyond noise; otherwise
     source only is returned, with the reason.
 

@@ -7,8 +7,7 @@ No function here takes a label of the target.  The order of things:
    through ``core.registry.CRITERIA``; larger is better.
 2. ``simulate`` divides the labelled source into pseudo-source and pseudo-target, shifted in known ways, or leaves one source
    domain out in turn.  Every adaptation is fitted there too; ``learning.trials_on`` compares it with source-only.
-3. ``learning.learn`` turns these trials into a ``Rule``: what evidence is worth, and from where on it is safe.  The rule
-   for methods of numbers was learned on shifts of many data sets, and is shipped (``learning.pooled``).
+3. ``learning.learn`` turns these trials into a ``Rule``: what evidence is worth, and from where on it is safe.
 4. ``veto.veto`` applies the rule to the real target, and returns source-only unless an adaptation is better beyond noise.
 
 ``distance`` says how far the domains are apart and which columns tell them apart, ``shares`` how classes are distributed on the

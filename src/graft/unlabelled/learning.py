@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
-from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -16,12 +11,10 @@ from scipy.stats import spearmanr
 from graft.core.errors import DataError
 from graft.unlabelled.observed import DIFFER, Observed, contrast
 
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
 WIDEST = 3.0  # standard units that one criterion may count
 WORST = 0.1  # larger losses of accuracy count as this one: how bad what is refused is need not be told
 HARMFUL = 0.1  # share of recommendations that may be harmful
-BEYOND = 2.0  # standard errors below 0 from which on a loss is harm, and not noise
-POOLED = "pooled.json"  # the rule that is shipped
 
 
 @dataclass(frozen=True)
@@ -34,16 +27,12 @@ class Trial:
         evidence: Criterion of the adaptation less that of source-only, by name, and the share of rows on which their
             classes differ (``observed.DIFFER``).
         gain: True accuracy of the adaptation less that of source-only on the pseudo-target.
-        noise: Standard error of this gain.
-        family: Data that the shift was made of: shifts of one family are left out together; empty for the shift alone.
     """
 
     shift: str
     candidate: str
     evidence: Mapping[str, float]
     gain: float
-    noise: float = 0.0
-    family: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +47,9 @@ class Rule:
         threshold: Predicted gain above which an adaptation is recommended; infinite where no threshold was safe.
         error: Root mean square error of the predicted gain on shifts left out, losses cut at ``WORST``.
         rank: Mean rank correlation of predicted and true gain over the candidates of a shift left out.
-        harmful: Share of recommendations on shifts left out that lost accuracy beyond noise.
+        harmful: Share of recommendations on shifts left out that lost accuracy.
         kept: Share of the attainable gain that the recommendations on shifts left out kept.
         shifts: Number of shifts that it was learned on.
-        families: Number of families that these were made of; 0: of one data set.
     """
 
     names: tuple[str, ...]
@@ -74,7 +62,6 @@ class Rule:
     harmful: float
     kept: float
     shifts: int
-    families: int = 0
 
     def gain(self, evidence: Mapping[str, float], candidate: str = "") -> float:
         """Predicted gain in accuracy of an adaptation, at most the share of rows that it predicts otherwise.
@@ -93,38 +80,7 @@ class Rule:
         return float(np.clip(_scaled(row, self.scale) @ self.weight + self.prior.get(candidate, 0.0), -most, most))
 
 
-@cache
-def pooled() -> Rule:
-    """The rule that graft ships, learned on shifts of many data sets by ``python -m benchmarks.rule``.
-
-    It knows the adaptations of numbers by their labels.
-
-    Example:
-        >>> rule = pooled()
-        >>> rule.families > 5, "CORAL" in rule.prior
-        (True, True)
-    """
-    text = resources.files("graft.unlabelled").joinpath(POOLED).read_text(encoding="utf-8")
-    plain: dict[str, Any] = json.loads(text)
-    arrays = {key: np.array(plain[key], dtype=np.float64) for key in ("scale", "weight")}
-    threshold = float("inf") if plain["threshold"] is None else plain["threshold"]
-    return Rule(**plain | arrays | {"names": tuple(plain["names"]), "threshold": threshold})
-
-
-def written(rule: Rule) -> str:
-    """A rule as the JSON that ``pooled`` reads, numbers to eight digits."""
-    plain = dataclasses.asdict(rule)
-    plain |= {key: [float(f"{one:.8g}") for one in plain[key]] for key in ("scale", "weight")}
-    plain["prior"] = {name: float(f"{one:.8g}") for name, one in rule.prior.items()}
-    plain |= {key: float(f"{plain[key]:.8g}") for key in ("threshold", "error", "rank", "harmful", "kept")}
-    if not np.isfinite(rule.threshold):
-        plain["threshold"] = None
-    return json.dumps(plain, indent=1) + "\n"
-
-
-def trials_on(
-    shift: str, y: np.ndarray, base: Observed, adapted: Mapping[str, Observed], family: str = ""
-) -> list[Trial]:
+def trials_on(shift: str, y: np.ndarray, base: Observed, adapted: Mapping[str, Observed]) -> list[Trial]:
     """Compare adaptations with source-only on one pseudo-target, whose labels come from the source.
 
     Args:
@@ -132,37 +88,28 @@ def trials_on(
         y: Classes (n_t,) of its rows.
         base: Source-only.
         adapted: The adaptations, by name, on the same rows.
-        family: As in ``Trial``.
     """
-    plain = base.target_outputs.argmax(axis=1)
+    right = float((base.target_outputs.argmax(axis=1) == y).mean())
     found = contrast(base, adapted)
-    trials = []
-    for name, one in adapted.items():
-        predicted = one.target_outputs.argmax(axis=1)
-        gain = float((predicted == y).mean()) - float((plain == y).mean())
-        trials.append(
-            Trial(shift, name, found[name], gain, float(np.sqrt((predicted != plain).mean() / len(y))), family)
-        )
-    return trials
+    return [
+        Trial(shift, name, found[name], float((one.target_outputs.argmax(axis=1) == y).mean()) - right)
+        for name, one in adapted.items()
+    ]
 
 
-def learn(
-    trials: Sequence[Trial], *, names: Sequence[str] | None = None, harmful: float = HARMFUL, worst: float = WORST
-) -> Rule:
+def learn(trials: Sequence[Trial], *, names: Sequence[str] | None = None, harmful: float = HARMFUL) -> Rule:
     """Learn a rule from trials on pseudo-targets.
 
     The gain is a ridge regression without intercept on criteria divided by their root mean square and cut at ±3, so that no
     one criterion decides alone, and on which adaptation it is: what helped on shifts of these data is likelier to help again.
-    Losses beyond ``worst`` count as that, or the worst candidates would decide the weights.  The penalty is the one with the
-    least squared error on shifts left out, those of one family together.  Predictions for shifts left out then give the
-    threshold: the lowest above 0 at which at most the share ``harmful`` of the best-predicted candidates of the shifts above it
-    lose accuracy by more than ``BEYOND`` standard errors.
+    Losses beyond ``WORST`` count as that, or the worst candidates would decide the weights.  The penalty is the one with the least squared error on shifts left out.  Predictions for shifts
+    left out then give the threshold: the lowest above 0 at which at most the share ``harmful`` of the best-predicted
+    candidates of the shifts above it lose accuracy.
 
     Args:
         trials: Adaptations on at least three pseudo-targets, among them some that help and some that harm.
         names: Criteria to read; None: all that every trial has.
         harmful: Largest share of harmful recommendations.
-        worst: Larger losses of accuracy count as this one.
 
     Raises:
         DataError: Fewer than three shifts, or no criterion that all trials have.
@@ -188,27 +135,20 @@ def learn(
         raise DataError("the trials have no criteria in common", hint="measure the same criteria on every trial")
     X = np.array([[trial.evidence[name] for name in chosen] for trial in trials], dtype=np.float64)
     truth = np.array([trial.gain for trial in trials])
-    gain = truth.clip(-worst)
-    harm = truth < -BEYOND * np.array([trial.noise for trial in trials])
+    gain = truth.clip(-WORST)
     group = np.array([shifts.index(trial.shift) for trial in trials])
-    families = sorted({trial.family for trial in trials} - {""})
-    parts = np.unique([trial.family or trial.shift for trial in trials], return_inverse=True)[1]
-    if len(np.unique(parts)) < 2:
-        raise DataError("all trials are of one family", hint="name two families or more, or none")
     candidates = sorted({trial.candidate for trial in trials})
     which = np.array([[trial.candidate == name for name in candidates] for trial in trials], dtype=np.float64)
     most = np.array([trial.evidence.get(DIFFER, np.inf) for trial in trials])
-    left_out = [np.clip(_left_out(X, which, gain, parts, penalty), -most, most) for penalty in PENALTIES]
+    left_out = [np.clip(_left_out(X, which, gain, group, penalty), -most, most) for penalty in PENALTIES]
     best = int(np.argmin([np.square(found - gain).mean() for found in left_out]))
     predicted = left_out[best]
-    threshold, share, kept = _threshold(predicted, truth, harm, group, harmful)
+    threshold, share, kept = _threshold(predicted, truth, group, harmful)
     ranks = [_rank(predicted[group == number], truth[group == number]) for number in range(len(shifts))]
     scale, weights = _ridge(X, which, gain, PENALTIES[best])
     weight, prior = weights[: len(chosen)], dict(zip(candidates, weights[len(chosen) :].tolist(), strict=True))
     error = float(np.sqrt(np.square(predicted - gain).mean()))
-    return Rule(
-        chosen, scale, weight, prior, threshold, error, float(np.mean(ranks)), share, kept, len(shifts), len(families)
-    )
+    return Rule(chosen, scale, weight, prior, threshold, error, float(np.mean(ranks)), share, kept, len(shifts))
 
 
 def _scaled(X: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -224,7 +164,7 @@ def _ridge(X: np.ndarray, which: np.ndarray, gain: np.ndarray, penalty: float) -
 
 
 def _left_out(X: np.ndarray, which: np.ndarray, gain: np.ndarray, group: np.ndarray, penalty: float) -> np.ndarray:
-    """Predicted gain (n,) of every trial by the rule of all other groups."""
+    """Predicted gain (n,) of every trial by the rule of all other shifts."""
     found = np.empty(len(gain))
     for number in np.unique(group):
         out = group == number
@@ -234,14 +174,14 @@ def _left_out(X: np.ndarray, which: np.ndarray, gain: np.ndarray, group: np.ndar
 
 
 def _threshold(
-    predicted: np.ndarray, gain: np.ndarray, harm: np.ndarray, group: np.ndarray, harmful: float
+    predicted: np.ndarray, gain: np.ndarray, group: np.ndarray, harmful: float
 ) -> tuple[float, float, float]:
     """The threshold, and on shifts left out the share of harmful recommendations and of the attainable gain kept."""
     groups = [np.flatnonzero(group == number) for number in np.unique(group)]
     top = np.array([rows[predicted[rows].argmax()] for rows in groups])
     top = top[np.argsort(-predicted[top], kind="stable")]
     top = top[predicted[top] > 0]
-    share = np.cumsum(harm[top]) / np.arange(1, len(top) + 1)
+    share = np.cumsum(gain[top] < 0) / np.arange(1, len(top) + 1)
     safe = np.flatnonzero(share <= harmful)
     if len(safe) == 0:
         return float("inf"), 0.0, 0.0

@@ -76,9 +76,8 @@ def veto(
 ) -> Verdict:
     """Recommend the most promising adaptation, or none.
 
-    An adaptation is recommended if its gain, predicted by a rule that was learned and checked on shifts whose labels are
-    known, lies above the threshold of that rule and above 0 in resamples of source and target rows, and nothing disqualifies
-    it:
+    An adaptation is recommended if its gain, predicted by a rule that was learned and checked on pseudo-targets, lies above
+    the threshold of that rule and above 0 in resamples of source and target rows, and nothing disqualifies it:
 
     - collapsed: its predicted class shares lie further than ``COLLAPSED`` from the source's, from those of source-only, and
       from the target's as label shift estimates them;
@@ -190,12 +189,11 @@ def _sentence(best: Evidence, rule: Rule, base_name: str) -> str:
         return f"{best.name} is refused: {best.disqualified[0]}; {base_name} is returned"
     if value <= 0:
         return f"no adaptation is predicted to be better than {base_name}, which is returned"
-    where = f"shifts of {rule.families} kinds of other data" if rule.families else "pseudo-targets"
     if not np.isfinite(rule.threshold):
-        return f"{words}, but on {where} no such prediction was safe; {base_name} is returned"
+        return f"{words}, but on pseudo-targets no such prediction was safe; {base_name} is returned"
     if value <= rule.threshold:
-        return f"{words}; on {where} gains were real from {100 * rule.threshold:.1f} on; {base_name} is returned"
+        return f"{words}; on pseudo-targets gains were real from {100 * rule.threshold:.1f} on; {base_name} is returned"
     if low <= 0:
         return f"{words}, which may be noise; {base_name} is returned"
-    checked = f"of such recommendations on {rule.shifts} {where} {rule.harmful:.0%} did harm"
+    checked = f"of such recommendations on {rule.shifts} pseudo-targets {rule.harmful:.0%} did harm"
     return f"{words}; {checked}; kept"
