@@ -21,6 +21,8 @@ import without_labels
 import graft
 from graft.cli import app
 from graft.core.registry import OBJECTIVES, SCORES, SOURCES, TRANSFERS
+from graft.core.task import Task
+from graft.data import forms
 from graft.evaluate.metrics import METRICS
 from graft.ranking.rank import DEFAULT_SCORES
 
@@ -226,6 +228,27 @@ def transfers() -> str:
         + table(("name", "in a sentence", "needs a source", "simplicity"), rows)
     )
     return page("Transfers", introduction, parts)
+
+
+def tasks() -> str:
+    """What can be learned from what: forms of files, sources and ways of each kind of task."""
+    lines = []
+    for modality, kind in forms.tasks():
+        task = Task(kind, modality, ("a", "b"))
+        schemes = [scheme for scheme, source in SOURCES.items() if modality in source.modalities]
+        held = [form.name + (f" ({', '.join(form.suffixes)})" if form.suffixes else "") for form in forms.FORMS]
+        held = [name for name, form in zip(held, forms.FORMS, strict=True) if form.holds(modality, kind)]
+        ways = [name for name, cls in TRANSFERS.items() if cls.reads(task) and (schemes or not cls.needs_source)]
+        given = ", ".join(f"`{one}:`" for one in schemes) or "–"
+        lines.append((modality, kind, "; ".join(held), given, ", ".join(f"[`{w}`](transfers.md#{w})" for w in ways)))
+    introduction = (
+        "What graft learns from: every kind of rows (modality) with every kind of labels (task), the files that hold them, the "
+        "schemes of sources that read them, and the ways that `graft fit --methods` knows. From Python, arrays, lists, frames, "
+        "Arrow tables and `datasets` of each are read too. Which ways are tried unasked depends on effort, size and budget; a way "
+        "that does not fit a source says so in one line. Every cell is tested: files in `tests/data`, ways in `tests/test_tasks.py`."
+    )
+    head = ("rows", "labels", "files", "sources", "ways")
+    return page("Tasks", introduction, [table(head, lines)])
 
 
 def objectives() -> str:
@@ -453,7 +476,7 @@ def budget_chart() -> dict[Path, str]:
 def pages() -> dict[Path, str]:
     """Path, relative to the repository, and text of everything that is generated."""
     written = {
-        "commands": commands, "transfers": transfers, "objectives": objectives, "sources": sources, "scores": scores, "metrics": metrics,
+        "commands": commands, "tasks": tasks, "transfers": transfers, "objectives": objectives, "sources": sources, "scores": scores, "metrics": metrics,
         "python": python, "results": all_results,
     }  # fmt: skip
     found = {REFERENCE / f"{name}.md": make() for name, make in written.items()}

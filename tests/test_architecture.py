@@ -64,7 +64,7 @@ VERSION_ONLY = {"graft"}  # ``from graft import __version__`` costs nothing and 
 # Files that a plug-in folder shares; the other files of the folder are plug-ins, imported by name by nobody.
 SHARED = {
     "data": {
-        "assemble", "bands", "blocks", "columns", "dates", "delimited", "table_codes", "table_kinds", "text_columns", "formats", "guess", "inputs", "joined", "lines", "load", "modality", "pixels",
+        "assemble", "bands", "blocks", "columns", "dates", "delimited", "table_codes", "table_kinds", "text_columns", "formats", "forms", "guess", "inputs", "joined", "lines", "load", "modality", "pixels",
         "recordings", "rows", "several", "sparse", "spectrogram", "splits", "stratify", "biological", "fasta", "kmers", "letters", "long_texts", "overlap", "rocket",
         "series_files", "series_rows", "series_tables", "stream", "svmlight",
         "annotated_pictures", "boxes_written", "coco", "crops", "detection", "picture_sizes", "voc", "yolo",

@@ -188,6 +188,8 @@ def of_channels(backbone: Backbone, data: Dataset, *, form: str = "groups") -> B
 class BandSource(Source):
     """Networks that were trained on pictures of several channels."""
 
+    modalities = ("image",)
+
     def recognises(self, folder: Path) -> bool:
         """Whether the folder holds what ``BandBackbone.save`` wrote."""
         return (folder / FILE).is_file()

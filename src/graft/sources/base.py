@@ -8,7 +8,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -268,7 +268,13 @@ def list_models(*, modality: str | None = None, folders: tuple[str, ...] = ()) -
 
 
 class Source(ABC):
-    """A URI scheme: one file in ``sources/``, an instance registered with ``SOURCES.register("scheme")``."""
+    """A URI scheme: one file in ``sources/``, an instance registered with ``SOURCES.register("scheme")``.
+
+    Attributes:
+        modalities: What its sources read.
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def recognises(self, folder: Path) -> bool:

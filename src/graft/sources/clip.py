@@ -121,6 +121,8 @@ def _open(folder: Path, spec: ModelSpec) -> ClipBackbone:
 class Clip(Source):
     """CLIP models that transformers can open."""
 
+    modalities = ("image",)
+
     def recognises(self, folder: Path) -> bool:
         """Whether the folder holds a config.json of CLIP."""
         try:

@@ -80,6 +80,8 @@ def _locate(location: str) -> Path:
 class Checkpoints(Source):
     """Folders that graft wrote, and plain checkpoints."""
 
+    modalities = ("text", "image", "audio", "sequence", "series", "table", "counts")
+
     def recognises(self, folder: Path) -> bool:
         """Whether the folder holds graft.json, run.json, or a config.json that names a network graft knows."""
         return any((folder / name).is_file() for name in ("graft.json", "run.json")) or bool(architecture_of(folder))

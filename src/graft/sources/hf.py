@@ -174,6 +174,8 @@ def check_vocabulary(folder: Path, tokenizer: Any, network: torch.nn.Module) -> 
 class HuggingFace(Source):
     """Models that transformers can open."""
 
+    modalities = ("text", "image", "audio", "sequence")
+
     def recognises(self, folder: Path) -> bool:
         """Whether the folder holds a config.json with a model type, and is no sentence-transformers folder."""
         if (folder / "modules.json").is_file() or not (folder / "config.json").is_file():

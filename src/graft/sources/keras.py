@@ -248,6 +248,8 @@ def _reader(network: Any, place: _Place) -> PictureReader:
 class Keras(Source):
     """Files of Keras and tf.keras, and folders that graft wrote from them."""
 
+    modalities = ("image",)
+
     def recognises(self, folder: Path) -> bool:
         """Whether it is a Keras file, a folder with one, or one that graft wrote."""
         if not folder.is_dir():

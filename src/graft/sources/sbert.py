@@ -258,6 +258,8 @@ def open_sentence_folder(folder: Path, uri: str, name: str) -> Backbone:
 class SentenceTransformers(Source):
     """Sentence-transformers folders."""
 
+    modalities = ("text",)
+
     def recognises(self, folder: Path) -> bool:
         """Whether the folder holds a modules.json."""
         return (folder / "modules.json").is_file()

@@ -127,6 +127,8 @@ class SpectrogramBackbone(Backbone):
 class Spectrogram(Source):
     """Sources of pictures, for sounds."""
 
+    modalities = ("audio",)
+
     def recognises(self, folder: Path) -> bool:
         """Whether the folder holds what ``SpectrogramBackbone.save`` wrote."""
         return (folder / FILE).is_file()

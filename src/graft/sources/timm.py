@@ -147,6 +147,8 @@ def _hub_folder(name: str) -> Path:
 class Timm(Source):
     """Models that timm can open."""
 
+    modalities = ("image",)
+
     def recognises(self, folder: Path) -> bool:
         """Whether the folder holds a config.json of timm's form."""
         return bool(read_timm(folder))

@@ -58,6 +58,8 @@ def _describe(path: Path, uri: str, limit: int | None = None) -> ModelSpec:
 class WordVectors(Source):
     """Text files of word vectors."""
 
+    modalities = ("text",)
+
     def recognises(self, folder: Path) -> bool:
         """Whether the path is a file of word vectors."""
         return is_table(folder)

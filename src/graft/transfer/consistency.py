@@ -77,6 +77,7 @@ class Consistency(Finetune):
     name = "consistency"
     effort = "thorough"
     kinds: ClassVar[tuple[str, ...]] = ("classification",)
+    modalities = tuple(READS)
     space: ClassVar = {}
     semi = True
     simplicity = 4

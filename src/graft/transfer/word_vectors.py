@@ -77,6 +77,7 @@ class WordVectors(Finetune):
     label = "network on word vectors"
     space: ClassVar = {"lr": (2e-4, 4e-3), "epochs": [None, 10.0, 30.0]}
     name = "word_vectors"
+    modalities = ("text",)
     simplicity = 3
 
     def __init__(
