@@ -195,7 +195,8 @@ class AutoTransferMultilabel(_AutoTransfer):
     Example:
         >>> from graft import AutoTransferMultilabel
         >>> rows = [f"{what} {n}" for n in range(10) for what in ("cheap and warm", "cheap", "warm", "plain")]
-        >>> auto = AutoTransferMultilabel(budget="1m", methods=("classical",)).fit(rows, [["low", "hot"], ["low"], ["hot"], []] * 10)
+        >>> labels = [["low", "hot"], ["low"], ["hot"], []] * 10
+        >>> auto = AutoTransferMultilabel(budget="1m", methods=("classical",)).fit(rows, labels)
         >>> auto.classes_.tolist(), auto.predict(["warm 3"]).tolist()
         (['hot', 'low'], [[1, 0]])
     """

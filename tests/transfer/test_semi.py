@@ -240,7 +240,7 @@ def test_only_texts_and_pictures_have_distorted_views():
     data = toy_data("table")
     source = toy_sources(data)[0]
     assert "no distorted views" in Consistency.fits(source.spec)
-    with pytest.raises(UsageError, match="for texts and pictures, not for table"):
+    with pytest.raises(UsageError, match="for text or image data alone, not table"):
         Consistency(source).fit(data)
 
 

@@ -131,8 +131,6 @@ class Consistency(Finetune):
                 f"threshold {self.threshold}, trust {self.trust}, ratio {self.ratio} cannot be learned with",
                 hint="use a threshold between 0 and 1, a trust of 0 or more, a ratio of 1 or more",
             )
-        if data.task.modality not in READS:
-            raise UsageError(f"{self.label} is for texts and pictures, not for {data.task.modality}")
         super()._fit(data, setting)
 
     def _train(
