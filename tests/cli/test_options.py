@@ -71,6 +71,7 @@ def test_help_answers_at_once(arguments):
         (["predict", "run"], ["DATA is missing", "graft predict --help"]),
         (["fit", "good.csv", "more.csv"], ["'more.csv' is one argument too many"]),
         (["fit", "good.csv", "--task", "regresion"], ['did you mean "regression"?']),
+        (["fit", "good.csv", "--methods", "majority,clasical"], ["'clasical'", "did you mean 'classical'?"]),
         (["fit", "good.csv", "--methods", "clasical"], ["'clasical'", "did you mean 'classical'?"]),
         (["fit", "good.csv", "--budget", "abc"], ["budget 'abc' is not a duration", "1h30m"]),
         (["fit", "good.csv", "--budget", "-3s"], ["budget '-3s' is not a duration"]),

@@ -122,8 +122,9 @@ def fit(
     from graft.core.folder import RunFolder, free_name
     from graft.core.runtime import Clock
 
+    named = tuple(name for one in methods for name in one.split(","))
     searching = {
-        "models": models, "methods": methods, "folds": folds, "level": level, "seed": seed, "effort": effort,
+        "models": models, "methods": named, "folds": folds, "level": level, "seed": seed, "effort": effort,
         "max_latency": max_latency, "max_size": max_size, "memory": memory, "ensemble": ensemble,
     }  # fmt: skip
     if quantiles is not None:
