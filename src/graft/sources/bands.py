@@ -194,11 +194,6 @@ class BandSource(Source):
         """Whether the folder holds what ``BandBackbone.save`` wrote."""
         return (folder / FILE).is_file()
 
-    def list(self, folders: tuple[str, ...]) -> list[ModelSpec]:
-        """What was saved in the folders."""
-        found = [path for path in folders_.local_folders(folders) if self.recognises(path)]
-        return [dataclasses.replace(self.describe(str(path)), path=str(path)) for path in found]
-
     def describe(self, location: str) -> ModelSpec:
         """Facts about one network."""
         folder, facts = _read(location)

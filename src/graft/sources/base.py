@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from graft.core.errors import SourceError, UsageError
 from graft.core.registry import SOURCES
 from graft.core.types import ModelSpec
+from graft.sources.folder import local_folders
 
 Batch = dict[str, Tensor]
 SPECTROGRAM = "spectrogram"  # scheme of sources of pictures that read sounds
@@ -280,9 +281,10 @@ class Source(ABC):
     def recognises(self, folder: Path) -> bool:
         """Whether a local folder, or a file, is a model of this scheme."""
 
-    @abstractmethod
     def list(self, folders: tuple[str, ...]) -> list[ModelSpec]:
-        """Models reachable now."""
+        """Models reachable now; by default what it recognises in the folders."""
+        found = [path for path in local_folders(folders) if self.recognises(path)]
+        return [dataclasses.replace(self.describe(str(path)), path=str(path)) for path in found]
 
     @abstractmethod
     def describe(self, location: str) -> ModelSpec:

@@ -133,11 +133,6 @@ class Spectrogram(Source):
         """Whether the folder holds what ``SpectrogramBackbone.save`` wrote."""
         return (folder / FILE).is_file()
 
-    def list(self, folders: tuple[str, ...]) -> list[ModelSpec]:
-        """What was saved in the folders; ``list_models`` adds every source of pictures within reach."""
-        found = [path for path in folders_.local_folders(folders) if self.recognises(path)]
-        return [dataclasses.replace(self.describe(str(path)), path=str(path)) for path in found]
-
     def describe(self, location: str) -> ModelSpec:
         """Facts about one source."""
         uri, facts = _inside(location)
